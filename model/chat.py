@@ -1,0 +1,92 @@
+"""The two envelopes: what a person's text is wrapped in before a network sees it.
+
+raw   <|doc|>text                                   the base checkpoint: a document that goes on
+chat  <|usuario|>text<|assistente|>answer<|fim|>    the tuned one: a conversation
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from model.data import Example
+from model.errors import BadInput
+from model.tokenizer import ASSISTANT, DOCUMENT, END, USER, Tokenizer
+
+Envelope = Literal["raw", "chat"]
+
+# The same envelope for other programs, as Hugging Face's tokenizer_config.json wants it.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    + ASSISTANT
+    + "{% generation %}{{ message['content'] }}"
+    + END
+    + "{% endgeneration %}"
+    + "{% else %}"
+    + USER
+    + "{{ message['content'] }}{% endif %}{% endfor %}"
+    + "{% if add_generation_prompt %}"
+    + ASSISTANT
+    + "{% endif %}"
+)
+
+
+class Message(TypedDict):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The text as the beginning of a document."""
+    start = tokenizer.token_id(DOCUMENT)
+    return [*([] if start is None else [start]), *tokenizer.encode(text)]
+
+
+def chat_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    """The conversation so far, and the place where the answer begins."""
+    return [*conversation(tokenizer, messages).ids, _id(tokenizer, ASSISTANT)]
+
+
+def conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
+    """A whole conversation; to be learned are the assistant's words and the token that ends them."""
+    ids: list[int] = []
+    learned: list[bool] = []
+    for message in messages:
+        is_answer = message["role"] == "assistant"
+        content = tokenizer.encode(message["content"]) + (
+            [_id(tokenizer, END)] if is_answer else []
+        )
+        ids += [_id(tokenizer, ASSISTANT if is_answer else USER), *content]
+        learned += [False, *[is_answer] * len(content)]
+    return Example(ids, learned)
+
+
+def read_conversations(paths: Iterable[Path]) -> list[list[Message]]:
+    """The conversations of JSONL files, one `{"messages": […]}` a line."""
+    found = []
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                messages = json.loads(line)["messages"]
+                roles = [m["role"] for m in messages]
+                is_sound = all(
+                    isinstance(m["content"], str) and m["content"].strip() for m in messages
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadInput(
+                    f"{path.name}, line {number}: not a conversation ({error})."
+                ) from error
+            if not is_sound or roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
+                raise BadInput(
+                    f"{path.name}, line {number}: user and assistant must take turns, none empty."
+                )
+            found.append(messages)
+    return found
+
+
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    found = tokenizer.token_id(token)
+    if found is None:
+        raise BadInput(f"This tokenizer has no {token}: it cannot hold a conversation.")
+    return found

@@ -1,0 +1,233 @@
+"""Prepare a folder of texts for pretraining: `python -m model.corpus --source DIR --out runs/corpus`.
+
+Reads every `.txt` and `.txt.xz` (UTF-8, a paragraph a line, documents separated by a line `<|doc|>`), drops
+repeated documents, keeps one document in a hundred for validation, learns a tokenizer and writes token files.
+A `SOURCES.tsv` beside the texts may say how often each source is read in a pass (`suggested_weight`), and its
+genre, origin and licence.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import lzma
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from model.errors import BadInput
+from model.tokenizer import DOCUMENT, Tokenizer
+
+VALIDATION_SHARE = 100  # one document in this many, chosen by a hash of its text
+BATCH_DOCUMENTS = 512
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """One file of texts and what was read from it."""
+
+    name: str
+    path: Path
+    genre: str = "text"
+    origin: str = ""
+    licence: str = ""
+    weight: float = 1.0  # times each document is read in one pass
+    n_documents: int = 0
+    n_bytes: int = 0
+    n_tokens: int = 0  # in the training file, so with the weight
+    sha256: str = ""
+    valid_bytes: int = 0
+    valid_texts: list[str] = field(default_factory=list)
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """The texts of a folder, with what `SOURCES.tsv` says of them."""
+    paths = sorted(p for p in folder.glob("*") if p.name.endswith((".txt", ".txt.xz")))
+    if not paths:
+        raise BadInput(f"There is no .txt and no .txt.xz file in {folder}.")
+    table = folder / "SOURCES.tsv"
+    rows = {}
+    if table.exists():
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
+    sources = []
+    for path in paths:
+        name = path.name.split(".txt")[0]
+        row = rows.get(name, {})
+        sources.append(
+            Source(
+                name=name,
+                path=path,
+                genre=row.get("genre", "text"),
+                origin=row.get("origin", ""),
+                licence=row.get("licence", ""),
+                weight=float(row.get("suggested_weight", 1)),
+            )
+        )
+    return sources
+
+
+def documents(path: Path) -> Iterator[str]:
+    """The documents of one file, without blank lines at either end."""
+    opener = lzma.open if path.suffix == ".xz" else open
+    lines: list[str] = []
+    with opener(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            if line.rstrip("\n") == DOCUMENT:
+                yield "".join(lines).strip()
+                lines = []
+            else:
+                lines.append(line)
+    yield "".join(lines).strip()
+
+
+def text_hash(text: str) -> int:
+    """A stable 64-bit number for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def n_readings(text: str, weight: float) -> int:
+    """How often a document is read in one pass: `weight` on average, decided by the text's own hash."""
+    whole, part = divmod(weight, 1.0)
+    chance = text_hash(f"weight {text}") / 2**64
+    return int(whole) + (chance < part)
+
+
+def read_sources(sources: list[Source]) -> Iterator[tuple[Source, str]]:
+    """Every training document once, repeated ones dropped; validation documents go to their source."""
+    seen: set[int] = set()
+    for source in tqdm(sources, desc="reading", unit="file"):
+        digest = hashlib.sha256()
+        for text in documents(source.path):
+            key = text_hash(text)
+            if not text or key in seen:
+                continue
+            seen.add(key)
+            digest.update(text.encode())
+            source.n_documents += 1
+            source.n_bytes += len(text.encode())
+            if key % VALIDATION_SHARE == 0:
+                source.valid_bytes += len(text.encode())
+                source.valid_texts.append(text)
+            else:
+                yield source, text
+        source.sha256 = digest.hexdigest()
+
+
+def train_tokenizer(
+    pairs: list[tuple[Source, str]], vocab_size: int, sample_bytes: int
+) -> Tokenizer:
+    """A tokenizer learned from an even sample of the training documents, weighted like the corpus."""
+    total = sum(len(text) * source.weight for source, text in pairs)
+    share = min(1.0, sample_bytes / total)
+    sample = [
+        text for source, text in pairs for _ in range(n_readings(text, source.weight * share))
+    ]
+    return Tokenizer.train(tqdm(sample, desc="tokenizer", unit="doc"), vocab_size)
+
+
+def write_tokens(
+    pairs: list[tuple[Source, str]], tokenizer: Tokenizer, out: Path, seed: int
+) -> int:
+    """All readings of all documents, shuffled, as uint16 ids with the document token before each."""
+    document_id = tokenizer.token_id(DOCUMENT)
+    readings = [
+        i for i, (source, text) in enumerate(pairs) for _ in range(n_readings(text, source.weight))
+    ]
+    order = np.random.default_rng(seed).permutation(len(readings))
+    n_tokens = 0
+    with out.open("wb") as file:
+        for start in tqdm(range(0, len(order), BATCH_DOCUMENTS), desc="tokens", unit="batch"):
+            chosen = [pairs[readings[i]] for i in order[start : start + BATCH_DOCUMENTS]]
+            for (source, _), ids in zip(
+                chosen, tokenizer.encode_batch([text for _, text in chosen]), strict=True
+            ):
+                np.asarray([document_id, *ids], dtype=np.uint16).tofile(file)
+                source.n_tokens += len(ids) + 1
+                n_tokens += len(ids) + 1
+    return n_tokens
+
+
+def write_validation(sources: list[Source], tokenizer: Tokenizer, out: Path) -> None:
+    """One token file for the loop, and one text per genre for bits per byte."""
+    by_genre: dict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        by_genre[source.genre] += source.valid_texts
+    (out / "valid").mkdir(exist_ok=True)
+    texts = []
+    for genre, members in sorted(by_genre.items()):
+        members.sort(key=text_hash)
+        (out / "valid" / f"{genre}.txt").write_text(
+            f"\n{DOCUMENT}\n".join(members), encoding="utf-8"
+        )
+        texts += members
+    texts.sort(key=text_hash)
+    document_id = tokenizer.token_id(DOCUMENT)
+    ids = [i for text in tokenizer.encode_batch(texts) for i in (document_id, *text)]
+    np.asarray(ids, dtype=np.uint16).tofile(out / "valid.bin")
+
+
+def prepare(
+    folder: Path,
+    out: Path,
+    *,
+    vocab_size: int,
+    tokenizer_path: Path | None,
+    sample_bytes: int,
+    seed: int,
+) -> None:
+    """Everything that pretraining reads, from a folder of texts."""
+    out.mkdir(parents=True, exist_ok=True)
+    sources = find_sources(folder)
+    pairs = list(read_sources(sources))
+    if tokenizer_path:
+        tokenizer = Tokenizer.load(tokenizer_path)
+    else:
+        tokenizer = train_tokenizer(pairs, vocab_size, sample_bytes)
+    tokenizer.save(out / "tokenizer.json")
+    n_tokens = write_tokens(pairs, tokenizer, out / "train.bin", seed)
+    write_validation(sources, tokenizer, out)
+    rows = [asdict(source) for source in sources]
+    for row in rows:
+        del row["path"], row["valid_texts"]
+    summary = {
+        "train_tokens": n_tokens,
+        "train_sha256": hashlib.sha256((out / "train.bin").read_bytes()).hexdigest(),
+        "seed": seed,
+        "sources": rows,
+    }
+    (out / "corpus.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    print(f"{len(pairs)} documents, {n_tokens} tokens a pass, written to {out}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="model.corpus", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--source", type=Path, required=True, help="folder of .txt or .txt.xz files"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/corpus"))
+    parser.add_argument("--vocab-size", type=int, default=8192)
+    parser.add_argument(
+        "--tokenizer", type=Path, help="use this tokenizer.json instead of learning one"
+    )
+    parser.add_argument(
+        "--sample-bytes", type=int, default=40_000_000, help="text to learn merges from"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    prepare(
+        args.source,
+        args.out,
+        vocab_size=args.vocab_size,
+        tokenizer_path=args.tokenizer,
+        sample_bytes=args.sample_bytes,
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The base and the tuned checkpoint that stand side by side: one architecture, one tokenizer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import Checkpoint, load_checkpoint
+from model.errors import BrokenCheckpoint
+
+EMBEDDED = Path(__file__).resolve().parent / "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    base: Checkpoint
+    tuned: Checkpoint
+
+
+def load_pair(base: Path, tuned: Path, *, device: torch.device | None = None) -> Pair:
+    """Both checkpoints of a pair; refuses two that are not of one network."""
+    pair = Pair(load_checkpoint(base, device=device), load_checkpoint(tuned, device=device))
+    if pair.base.model.config != pair.tuned.model.config:
+        raise BrokenCheckpoint(f"{base} and {tuned} are not the same network: their shapes differ.")
+    words = "Diga bem rápido: um número de 1 a 100"
+    if pair.base.tokenizer.encode(words) != pair.tuned.tokenizer.encode(words):
+        raise BrokenCheckpoint(f"{base} and {tuned} cut text into different tokens.")
+    if pair.tuned.envelope != "chat":
+        raise BrokenCheckpoint(f"{tuned} has no chat template: it is not a tuned checkpoint.")
+    return pair

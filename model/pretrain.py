@@ -1,0 +1,107 @@
+"""Learning by reading: `python -m model.pretrain --corpus runs/corpus --run-dir runs/base --steps 1500`.
+
+Start it again with the same folder and it goes on where it stopped. `--out` receives the finished checkpoint.
+Several processes: `torchrun --nproc-per-node 2 -m model.pretrain …`.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from model.checkpoint import TrainingRecord, save_checkpoint
+from model.config import ModelConfig, TrainConfig
+from model.data import TokenFile
+from model.device import hardware, pick_device
+from model.loop import Trainer, workers
+from model.tokenizer import DOCUMENT, Tokenizer
+from model.transformer import Transformer, count_parameters, init_weights
+
+N_VALIDATION_BATCHES = 4
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="model.pretrain", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("runs/corpus"), help="made by model.corpus"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, default=Path("runs/base"), help="state and log; resumed if there"
+    )
+    parser.add_argument("--out", type=Path, help="where the finished checkpoint goes")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--stop-at", type=int, help="stop here, before the last step")
+    for name, default in (("n-layers", 8), ("width", 384), ("n-heads", 6), ("ffn-width", 1024)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--micro-batch-tokens", type=int, default=8192)
+    parser.add_argument("--muon-lr", type=float, default=0.02)
+    parser.add_argument("--adamw-lr", type=float, default=3e-3)
+    parser.add_argument("--warmup-steps", type=int, default=50)
+    parser.add_argument("--decay-share", type=float, default=0.35)
+    parser.add_argument("--eval-every", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device")
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 matrix products")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    device = pick_device(args.device)
+    tokenizer = Tokenizer.load(args.corpus / "tokenizer.json")
+    model_config = ModelConfig(
+        vocab_size=len(tokenizer),
+        n_layers=args.n_layers,
+        width=args.width,
+        n_heads=args.n_heads,
+        n_kv_heads=args.n_heads,
+        head_width=args.width // args.n_heads,
+        ffn_width=args.ffn_width,
+        max_context=args.context,
+    )
+    config = TrainConfig(
+        steps=args.steps,
+        batch_tokens=args.batch_tokens,
+        micro_batch_tokens=args.micro_batch_tokens,
+        row_tokens=args.context,
+        warmup_steps=args.warmup_steps,
+        decay_share=args.decay_share,
+        muon_lr=args.muon_lr,
+        adamw_lr=args.adamw_lr,
+        seed=args.seed,
+        eval_every=args.eval_every,
+    )
+    model = Transformer(model_config)
+    init_weights(model, config.seed)
+    model.to(device)
+    n_rows = config.batch_tokens // config.row_tokens
+    batches = TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed)
+    held_out = TokenFile(args.corpus / "valid.bin", config.row_tokens, n_rows, seed=0)
+    with workers(device) as team:
+        trainer = Trainer(
+            model,
+            batches,
+            config,
+            args.run_dir,
+            validation=[held_out.batch(i) for i in range(N_VALIDATION_BATCHES)],
+            team=team,
+            is_mixed=not args.float32,
+            is_compiled=not args.no_compile,
+        )
+        if team.rank == 0:
+            print(f"{count_parameters(model) / 1e6:.1f} million parameters, {hardware(device)}")
+        progress = trainer.train(stop_at=args.stop_at)
+        is_finished = progress.step == config.steps
+        if team.rank == 0 and is_finished and args.out:
+            corpus = json.loads((args.corpus / "corpus.json").read_text())
+            record = TrainingRecord.of(
+                "pretrain", progress, asdict(config), hardware(device), data=corpus
+            )
+            save_checkpoint(args.out, model, tokenizer, record, end_token=DOCUMENT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TEXTS, new_model
+
+from model import corpus, finetune, pretrain
+from model.chat import conversation
+from model.checkpoint import load_checkpoint
+from model.config import ModelConfig, TrainConfig
+from model.data import Conversations, TokenFile, pad
+from model.errors import BadInput
+from model.loop import Trainer
+from model.losses import next_token_loss
+from model.optim import lr_factor
+from model.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    """A language of 7 tokens in which each token follows from the one before."""
+    np.asarray([i % 7 for i in range(2000)], dtype=np.uint16).tofile(tmp_path / "train.bin")
+    return tmp_path / "train.bin"
+
+
+def train_config(**changes: float) -> TrainConfig:
+    return TrainConfig(
+        **{
+            "steps": 12,
+            "batch_tokens": 64,
+            "micro_batch_tokens": 64,
+            "row_tokens": 16,
+            "warmup_steps": 2,
+            **changes,
+        }  # type: ignore[arg-type]
+    )
+
+
+def trainer(config: ModelConfig, token_file: Path, run: Path, **changes: float) -> Trainer:
+    settings = train_config(**changes)
+    batches = TokenFile(token_file, 16, 4, seed=0)
+    return Trainer(new_model(config), batches, settings, run, is_mixed=False, is_compiled=False)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(run / "state.pt", weights_only=True)["model"])
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    trainer(tiny_config, token_file, tmp_path / "whole", eval_every=3).train()
+    trainer(tiny_config, token_file, tmp_path / "halves", eval_every=3).train(stop_at=5)
+    resumed = trainer(tiny_config, token_file, tmp_path / "halves", eval_every=3)
+    assert resumed.progress.step == 5
+    resumed.train()
+    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    losses = [
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / run / "log.jsonl").read_text().splitlines()
+        ]
+        for run in ("whole", "halves")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_is_not_resumed_on_other_data(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    trainer(tiny_config, token_file, tmp_path / "run").train(stop_at=1)
+    np.asarray([i % 5 for i in range(2000)], dtype=np.uint16).tofile(token_file)
+    with pytest.raises(BadInput, match="other data"):
+        trainer(tiny_config, token_file, tmp_path / "run")
+
+
+def test_micro_batches_add_up_to_the_whole_batch(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    trainer(tiny_config, token_file, tmp_path / "one").train(stop_at=3)
+    trainer(tiny_config, token_file, tmp_path / "four", micro_batch_tokens=16).train(stop_at=3)
+    one, four = weights(tmp_path / "one"), weights(tmp_path / "four")
+    for name in one:
+        torch.testing.assert_close(one[name], four[name], atol=2e-3, rtol=2e-2)
+
+
+def test_sixty_steps_learn_a_simple_language(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    run = trainer(tiny_config, token_file, tmp_path / "run", steps=60, eval_every=60)
+    progress = run.train()
+    assert progress.curve[-1]["loss"] < 0.1
+    assert progress.tokens_seen == 60 * 64
+
+
+def test_every_window_is_read_once_in_a_pass(token_file: Path) -> None:
+    np.arange(2000, dtype=np.uint16).tofile(token_file)
+    batches = TokenFile(token_file, 16, 4, seed=0)
+    n_batches = batches.n_windows // 4
+    starts = [int(row[0]) for step in range(n_batches) for row in batches.batch(step).tokens]
+    assert sorted(starts) == [16 * i for i in range(batches.n_windows)]
+    assert [int(r[0]) for r in batches.batch(n_batches).tokens] != starts[:4]
+
+
+def test_only_answers_count_in_the_loss(tokenizer: Tokenizer) -> None:
+    short = conversation(
+        tokenizer, [{"role": "user", "content": "Oi"}, {"role": "assistant", "content": "Rei"}]
+    )
+    long = conversation(
+        tokenizer,
+        [{"role": "user", "content": "Oi"}, {"role": "assistant", "content": "Rei de Roma"}],
+    )
+    batch = pad([short, long], pad_id=1)
+    logits = torch.randn(
+        2, batch.mask.shape[1], len(tokenizer), generator=torch.Generator().manual_seed(0)
+    )
+    logp = logits.log_softmax(-1)
+    expected = torch.zeros(())
+    for row, example in enumerate((short, long)):
+        for position, (token, counts) in enumerate(zip(example.ids, example.learned, strict=True)):
+            if counts:
+                expected -= logp[row, position - 1, token]
+    torch.testing.assert_close(next_token_loss(logits, batch.tokens, batch.mask), expected)
+
+
+def test_conversations_are_all_read_in_a_pass(tokenizer: Tokenizer) -> None:
+    examples = [
+        conversation(
+            tokenizer,
+            [
+                {"role": "user", "content": f"rato {i}"},
+                {"role": "assistant", "content": "rei " * (i % 9 + 1)},
+            ],
+        )
+        for i in range(100)
+    ]
+    source = Conversations(examples, 200, pad_id=1, seed=0)
+    seen = [row for step in range(source.n_batches) for row in source.batch(step).tokens.tolist()]
+    assert len(seen) >= 95  # batches are cut differently in each pass; the shortest pass counts
+    assert all(
+        batch.tokens.numel() <= 200 + 200 for batch in map(source.batch, range(source.n_batches))
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.1), (4, 0.5), (9, 1.0), (50, 1.0), (75, 0.5), (99, 0.02)]
+)
+def test_the_learning_rate_rises_stays_and_falls(step: int, expected: float) -> None:
+    config = train_config(steps=100, warmup_steps=10, decay_share=0.5)
+    assert lr_factor(step, config) == pytest.approx(expected)
+
+
+def write_corpus(folder: Path) -> None:
+    documents = [
+        f"{TEXTS[i % 4]}\nParágrafo {i}: o rei número {i * 37} de Roma." for i in range(400)
+    ]
+    (folder / "livro.txt").write_text(
+        "\n<|doc|>\n".join(documents + documents[:50]), encoding="utf-8"
+    )
+    (folder / "SOURCES.tsv").write_text(
+        "name\tgenre\tlicence\tsuggested_weight\nlivro\tliterature\tCC0\t1.5\n"
+    )
+
+
+def test_the_corpus_drops_repetitions_and_keeps_validation_apart(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    corpus.main(["--source", str(tmp_path), "--out", str(tmp_path / "out"), "--vocab-size", "400"])
+    summary = json.loads((tmp_path / "out" / "corpus.json").read_text())
+    source = summary["sources"][0]
+    assert source["n_documents"] == 400
+    assert source["licence"] == "CC0"
+    valid = (tmp_path / "out" / "valid" / "literature.txt").read_text().split("\n<|doc|>\n")
+    tokenizer = Tokenizer.load(tmp_path / "out" / "tokenizer.json")
+    train = tokenizer.decode(np.fromfile(tmp_path / "out" / "train.bin", dtype=np.uint16).tolist())
+    assert valid[0]
+    assert all(text not in train for text in valid)
+    readings = train.count("<|doc|>")
+    assert 1.3 * (400 - len(valid)) < readings < 1.7 * (400 - len(valid))
+
+
+def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None:
+    """The whole pipeline on a small scale: corpus, base, tuned; the tuned one answers, the base does not."""
+    write_corpus(tmp_path)
+    corpus.main(
+        ["--source", str(tmp_path), "--out", str(tmp_path / "corpus"), "--vocab-size", "400"]
+    )
+    shape = [
+        "--n-layers",
+        "2",
+        "--width",
+        "64",
+        "--n-heads",
+        "2",
+        "--ffn-width",
+        "128",
+        "--context",
+        "64",
+    ]
+    common = [
+        "--corpus",
+        str(tmp_path / "corpus"),
+        "--no-compile",
+        "--float32",
+        "--batch-tokens",
+        "512",
+    ]
+    pretrain.main(
+        [
+            *common,
+            *shape,
+            "--run-dir",
+            str(tmp_path / "r1"),
+            "--steps",
+            "30",
+            "--warmup-steps",
+            "5",
+            "--out",
+            str(tmp_path / "base"),
+        ]
+    )
+    questions = tmp_path / "sft"
+    questions.mkdir()
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Quem é o rei? {i}"},
+                {"role": "assistant", "content": "Roma."},
+            ]
+        }
+        for i in range(200)
+    ]
+    (questions / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    finetune.main(
+        [
+            "--base",
+            str(tmp_path / "base"),
+            "--data",
+            str(questions),
+            "--run-dir",
+            str(tmp_path / "r2"),
+            "--float32",
+            "--corpus",
+            str(tmp_path / "corpus"),
+            "--batch-tokens",
+            "512",
+            "--out",
+            str(tmp_path / "tuned"),
+            "--epochs",
+            "12",
+            "--muon-lr",
+            "0.02",
+            "--adamw-lr",
+            "0.01",
+        ]
+    )
+    base, tuned = load_checkpoint(tmp_path / "base"), load_checkpoint(tmp_path / "tuned")
+    assert base.envelope == "raw"
+    assert tuned.envelope == "chat"
+    assert tuned.record.parent_sha256 == base.sha256
+    assert base.record.tokens_seen == 30 * 512
+    from model.evaluate import answer_questions
+
+    question = [{"p": "Quem é o rei? 999", "re": r"^Roma\.$", "c": "rei"}]
+    assert answer_questions(tuned, question)[0].is_right  # type: ignore[arg-type]
+    assert not answer_questions(base, question)[0].is_right  # type: ignore[arg-type]
+
+
+def test_two_processes_train_like_one(tiny_config: ModelConfig, tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    corpus.main(
+        ["--source", str(tmp_path), "--out", str(tmp_path / "corpus"), "--vocab-size", "400"]
+    )
+    args = [
+        "--corpus",
+        str(tmp_path / "corpus"),
+        "--no-compile",
+        "--float32",
+        "--batch-tokens",
+        "256",
+        "--context",
+        "64",
+    ]
+    args += [
+        "--n-layers",
+        "1",
+        "--width",
+        "32",
+        "--n-heads",
+        "2",
+        "--ffn-width",
+        "48",
+        "--steps",
+        "4",
+        "--device",
+        "cpu",
+    ]
+    pretrain.main([*args, "--run-dir", str(tmp_path / "one")])
+    subprocess.run(  # noqa: S603
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "--master-port",
+            "29533",
+            "-m",
+            "model.pretrain",
+            *args,
+            "--run-dir",
+            str(tmp_path / "two"),
+        ],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-3, rtol=2e-2)
