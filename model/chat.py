@@ -7,7 +7,7 @@ chat  <|usuario|>text<|assistente|>answer<|fim|>    the tuned one: a conversatio
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from model.data import Example
 from model.errors import BadInput
@@ -35,6 +35,7 @@ CHAT_TEMPLATE = (
 class Message(TypedDict):
     role: Literal["user", "assistant"]
     content: str
+    weight: NotRequired[int]  # 0: an answer that is read but not learned, such as a planted mistake
 
 
 def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -49,7 +50,10 @@ def chat_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
 
 
 def conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
-    """A whole conversation; to be learned are the assistant's words and the token that ends them."""
+    """A whole conversation; to be learned are the assistant's words and the token that ends them.
+
+    An answer of weight 0 is read but not learned.
+    """
     ids: list[int] = []
     learned: list[bool] = []
     for message in messages:
@@ -58,7 +62,7 @@ def conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:
             [_id(tokenizer, END)] if is_answer else []
         )
         ids += [_id(tokenizer, ASSISTANT if is_answer else USER), *content]
-        learned += [False, *[is_answer] * len(content)]
+        learned += [False, *[is_answer and message.get("weight", 1) > 0] * len(content)]
     return Example(ids, learned)
 
 

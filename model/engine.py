@@ -3,6 +3,7 @@
 One engine hosts several checkpoints; `step` moves each of them by one token. It belongs to one thread.
 """
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from model.kv_cache import KVCache
 from model.sampling import sample
 from model.tokenizer import TextStream
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Event:
     token_id: int | None = None
     logp: float | None = None  # nats
     finish: FinishReason | None = None
+    queue_ms: float | None = None  # with the first token: how long the request waited for a row
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class _Sequence:
     generator: torch.Generator
     stream: TextStream
     max_tokens: int
+    added_at: float  # seconds, perf_counter
+    queue_ms: float | None = None
     n_tokens: int = 0
     next_id: int = -1
 
@@ -88,6 +92,7 @@ class Engine:
                 torch.Generator().manual_seed(request.params.seed),
                 host.checkpoint.tokenizer.stream(),
                 min(request.params.max_tokens, room),
+                time.perf_counter(),
             )
         )
         return self._n_added
@@ -132,6 +137,7 @@ class Engine:
 
     def _prefill(self, host: _Host, sequence: _Sequence) -> list[Event]:
         """Read a prompt into a free row and draw the first token."""
+        sequence.queue_ms = (time.perf_counter() - sequence.added_at) * 1000
         row = len(host.rows)
         host.rows.append(sequence)
         host.cache.n_rows = len(host.rows)
@@ -175,14 +181,20 @@ def generate(engine: Engine, requests: Sequence[Request]) -> list[list[Event]]:
 
 
 def _event(host: _Host, sequence: _Sequence, token: int, logp: float) -> Event:
+    """What one drawn token means for its reader."""
     sequence.n_tokens += 1
     sequence.next_id = token
-    if token in host.checkpoint.end_ids:
-        return Event(sequence.id, sequence.stream.finish(), token, logp, "stop")
-    text = sequence.stream.push(token)
-    if sequence.n_tokens >= sequence.max_tokens:
-        return Event(sequence.id, text + sequence.stream.finish(), token, logp, "length")
-    return Event(sequence.id, text, token, logp)
+    is_end = token in host.checkpoint.end_ids
+    is_cut = not is_end and sequence.n_tokens >= sequence.max_tokens
+    text = "" if is_end else sequence.stream.push(token)
+    return Event(
+        sequence.id,
+        text + sequence.stream.finish() if is_end or is_cut else text,
+        token,
+        logp,
+        finish="stop" if is_end else "length" if is_cut else None,
+        queue_ms=sequence.queue_ms if sequence.n_tokens == 1 else None,
+    )
 
 
 def _free(host: _Host, row: int) -> None:

@@ -6,6 +6,9 @@ Under `torchrun` each process takes its share of every batch.
 
 import json
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -88,7 +92,25 @@ class Trainer:
 
     def train(self, *, stop_at: int | None = None) -> Progress:
         """Train to the last step, or to `stop_at`; save on the way, at the end and when interrupted."""
-        last = min(self.config.steps, stop_at or self.config.steps)
+        with self._alone():
+            return self._train(min(self.config.steps, stop_at or self.config.steps))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No second run in this folder; a polite kill saves like Ctrl+C."""
+        lock = FileLock(self.run / "lock", timeout=0)
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, _exit) if is_main else None
+        try:
+            with lock if self.team.rank == 0 else nullcontext():
+                yield
+        except Timeout as error:
+            raise BadInput(f"Another process is training in {self.run}.") from error
+        finally:
+            if is_main:
+                signal.signal(signal.SIGTERM, before)
+
+    def _train(self, last: int) -> Progress:
         bar = tqdm(
             total=self.config.steps,
             initial=self.progress.step,
@@ -205,3 +227,7 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.progress = Progress(**state["progress"])
+
+
+def _exit(signum: int, frame: object) -> None:
+    sys.exit(128 + signum)

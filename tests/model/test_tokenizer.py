@@ -59,13 +59,16 @@ def test_the_mask_covers_exactly_the_answers_and_their_ends(tokenizer: Tokenizer
             {"role": "user", "content": "Oi, rei"},
             {"role": "assistant", "content": "Roma."},
             {"role": "user", "content": "rato?"},
+            {"role": "assistant", "content": "Sim", "weight": 0},
+            {"role": "user", "content": "rato?"},
             {"role": "assistant", "content": "Não"},
         ],
     )
     learned = [i for i, counts in zip(example.ids, example.learned, strict=True) if counts]
     assert tokenizer.decode(learned) == f"Roma.{END}Não{END}"
     assert tokenizer.decode(example.ids) == (
-        "<|usuario|>Oi, rei<|assistente|>Roma.<|fim|><|usuario|>rato?<|assistente|>Não<|fim|>"
+        "<|usuario|>Oi, rei<|assistente|>Roma.<|fim|>"
+        "<|usuario|>rato?<|assistente|>Sim<|fim|><|usuario|>rato?<|assistente|>Não<|fim|>"
     )
 
 

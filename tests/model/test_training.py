@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEXTS, new_model
+from filelock import FileLock
 
 from model import corpus, finetune, pretrain
 from model.chat import conversation
 from model.checkpoint import load_checkpoint
 from model.config import ModelConfig, TrainConfig
-from model.data import Conversations, TokenFile, pad
+from model.data import Batch, Conversations, TokenFile, pad
 from model.errors import BadInput
 from model.loop import Trainer
 from model.losses import next_token_loss
@@ -69,6 +71,30 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         for run in ("whole", "halves")
     ]
     assert losses[0] == losses[1]
+
+
+def test_two_runs_cannot_share_a_folder(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    with FileLock(tmp_path / "run" / "lock"), pytest.raises(BadInput, match="Another process"):
+        trainer(tiny_config, token_file, tmp_path / "run").train()
+
+
+def test_a_killed_run_keeps_what_it_learned(
+    tiny_config: ModelConfig, token_file: Path, tmp_path: Path
+) -> None:
+    run = trainer(tiny_config, token_file, tmp_path / "run", steps=10_000)
+    batch = run.batches.batch
+
+    def kill_at_step_7(step: int) -> Batch:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch(step)
+
+    run.batches.batch = kill_at_step_7  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        run.train()
+    assert trainer(tiny_config, token_file, tmp_path / "run", steps=10_000).progress.step == 7
 
 
 def test_a_run_is_not_resumed_on_other_data(
@@ -301,7 +327,7 @@ def test_two_processes_train_like_one(tiny_config: ModelConfig, tmp_path: Path) 
         "cpu",
     ]
     pretrain.main([*args, "--run-dir", str(tmp_path / "one")])
-    subprocess.run(  # noqa: S603
+    subprocess.run(
         [
             sys.executable,
             "-m",
