@@ -1,0 +1,162 @@
+"""`dois-treinos`: serve the page, ask and measure checkpoints, train them, look whether all is well."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable
+
+from app.config import Settings
+from app.errors import Unusable
+from model.errors import BadInput
+
+TRAINING = ("tokenizer", "pretrain", "finetune")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command; what a person did wrong is a sentence and exit code 1, not a traceback."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="dois-treinos", description=__doc__)
+    parser.add_argument("command", choices=list(COMMANDS))
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="see: dois-treinos COMMAND --help"
+    )
+    args = parser.parse_args(argv[:1])
+    try:
+        COMMANDS[args.command](argv[1:])
+    except (Unusable, BadInput, FileNotFoundError) as error:
+        sys.exit(f"dois-treinos: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def serve(argv: list[str]) -> None:
+    """The web app, until Ctrl+C."""
+    defaults = Settings()
+    parser = argparse.ArgumentParser(prog="dois-treinos serve")
+    parser.add_argument("--host", default=defaults.host)
+    parser.add_argument("--port", type=int, default=defaults.port)
+    parser.add_argument("--base", help="folder of the base checkpoint")
+    parser.add_argument("--tuned", help="folder of the tuned checkpoint")
+    args = parser.parse_args(argv)
+    changes = {
+        "host": args.host,
+        "port": args.port,
+        **({"dois_treinos_base": args.base} if args.base else {}),
+        **({"dois_treinos_tuned": args.tuned} if args.tuned else {}),
+    }
+    settings = Settings(**changes)
+    listener = listen(settings.host, settings.port)
+    import uvicorn
+
+    from app.main import from_settings
+
+    app = from_settings(settings)
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 (compared only)
+    print(f"\n  Dois Treinos: http://{host}:{listener.getsockname()[1]}\n", flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on, taken before the models are loaded, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise Unusable(
+            f"Port {port} on {host} cannot be used ({error.strerror}). "
+            f"Is the app running already? Another port: make run PORT={port + 1}"
+        ) from error
+    return listener
+
+
+def train(argv: list[str]) -> None:
+    """One of the stages of training; the rest of the line goes to it."""
+    if not argv or argv[0] not in TRAINING:
+        sys.exit(f"usage: dois-treinos train {{{','.join(TRAINING)}}} … (each has --help)")
+    stage, rest = argv[0], argv[1:]
+    if stage == "tokenizer":
+        from model.corpus import main as run
+    elif stage == "pretrain":
+        from model.pretrain import main as run
+    else:
+        from model.finetune import main as run
+    run(rest)
+
+
+def generate(argv: list[str]) -> None:
+    from model.talk import generate_main
+
+    generate_main(argv)
+
+
+def evaluate(argv: list[str]) -> None:
+    from model.talk import evaluate_main
+
+    evaluate_main(argv)
+
+
+def doctor(argv: list[str]) -> None:
+    """A line for each thing that the app needs; exit code 1 where one is missing."""
+    argparse.ArgumentParser(prog="dois-treinos doctor", description=doctor.__doc__).parse_args(argv)
+    settings = Settings()
+    is_well = True
+    for name, check in (
+        ("program", check_program),
+        ("backend", check_backend),
+        ("checkpoints", lambda: check_checkpoints(settings)),
+        ("database", lambda: check_database(settings)),
+    ):
+        try:
+            print(f"ok      {name}: {check()}")
+        except Exception as error:  # a doctor names every ailment
+            is_well = False
+            print(f"FAILED  {name}: {error}")
+    if not is_well:
+        sys.exit(1)
+
+
+def check_program() -> str:
+    version = importlib.metadata.version
+    return (
+        f"dois-treinos {version('dois-treinos')}, Python {platform.python_version()}, "
+        f"torch {version('torch')}, fastapi {version('fastapi')}"
+    )
+
+
+def check_backend() -> str:
+    from model.device import hardware, pick_device
+
+    return f"{hardware(pick_device())}, {os.cpu_count()} cores"
+
+
+def check_checkpoints(settings: Settings) -> str:
+    from model.pair import load_pair
+
+    pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
+    return f"base {pair.base.sha256[:12]}, tuned {pair.tuned.sha256[:12]}: as recorded"
+
+
+def check_database(settings: Settings) -> str:
+    from app.db import Database
+
+    db = Database(settings.database_url)
+    try:
+        db.upgrade()
+        return f"{db.engine.dialect.name}, reachable, writable, tables up to date"
+    finally:
+        db.close()
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "serve": serve,
+    "generate": generate,
+    "evaluate": evaluate,
+    "train": train,
+    "doctor": doctor,
+}

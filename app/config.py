@@ -1,0 +1,36 @@
+"""Every environment variable, in one frozen record."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app import PROJECT
+
+
+class Settings(BaseSettings):
+    """What the server can be told from outside. Each name is also an environment variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    database_url: str = Field(
+        "sqlite:///data/dois-treinos.db", description="sqlite:///… or postgresql+psycopg://…"
+    )
+    dois_treinos_base: Path = Field(
+        PROJECT / "model" / "checkpoints" / "base", description="folder of the base checkpoint"
+    )
+    dois_treinos_tuned: Path = Field(
+        PROJECT / "model" / "checkpoints" / "tuned", description="folder of the tuned checkpoint"
+    )
+    max_exchanges: int = Field(
+        120, ge=1, description="exchanges in the works at once, beyond which visitors wait"
+    )
+    leave_grace_s: float = Field(
+        15.0, ge=0, description="seconds until an exchange that nobody watches is cancelled"
+    )
+    secure_cookies: bool = Field(False, description="true where the site is served over https")
+    trusted_origins: list[str] = Field(
+        [], description='other origins whose forms are accepted, as JSON: ["https://…"]'
+    )

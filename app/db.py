@@ -1,0 +1,117 @@
+"""The database: one engine, short transactions, SQLite or PostgreSQL.
+
+On SQLite all writes go through one thread (faster than many that wait for each other) and begin with
+BEGIN IMMEDIATE, so that a write never fails half-way for want of the lock.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.errors import Unusable
+
+T = TypeVar("T")
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+BUSY_TIMEOUT_MS = 5000
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for a URL; SQLite gets its pragmas, and its folder if that is missing."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Unusable(f"DATABASE_URL is not a database address: {url!r}") from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+class Database:
+    """Transactions for async code: `await db.write(work)` runs `work(session)` in a thread and commits."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_engine(url)
+        self._write = sessionmaker(self.engine, expire_on_commit=False)
+        self._read = sessionmaker(
+            self.engine.execution_options(write=False), expire_on_commit=False
+        )
+        n_writers = 1 if self.engine.dialect.name == "sqlite" else 8
+        self._writers = ThreadPoolExecutor(n_writers, "db-write")
+        self._readers = ThreadPoolExecutor(4, "db-read")
+
+    def write_now(self, work: Callable[[Session], T]) -> T:
+        """One transaction, in the calling thread."""
+        with self._write.begin() as session:
+            return work(session)
+
+    def read_now(self, work: Callable[[Session], T]) -> T:
+        with self._read.begin() as session:
+            return work(session)
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """One transaction: committed when this returns, undone when it raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writers, self.write_now, work)
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    def upgrade(self) -> None:
+        """Bring the tables up to date; Unusable where the database cannot be reached or written."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["engine"] = self.engine
+        try:
+            command.upgrade(config, "head")
+            self.write_now(_touch)
+        except OperationalError as error:
+            raise Unusable(
+                f"The database {self.engine.url.render_as_string()} cannot be used: "
+                f"{str(error.orig).strip()}"
+            ) from error
+
+    def ping(self) -> None:
+        """Raises OperationalError where the database does not answer."""
+        self.read_now(lambda session: session.execute(text("SELECT 1")))
+
+    def close(self) -> None:
+        self._writers.shutdown()
+        self._readers.shutdown()
+        self.engine.dispose()
+
+
+def _touch(session: Session) -> None:
+    """A write that changes nothing, to find out whether writing is allowed."""
+    session.execute(text("UPDATE checkpoint SET name = name WHERE 1 = 0"))
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not BEGIN by itself
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,137 @@
+"""Joins the parts: `create_app` from parts that are there, `from_settings` from the world outside."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app import resource
+from app.config import Settings
+from app.db import Database
+from app.deps import Services, is_htmx
+from app.errors import N_, AppError, Busy, Invalid, NotFound, Unusable
+from app.render import render, translate
+from app.routes import exchanges as exchange_routes
+from app.routes import health, pages
+from app.routes import votes as vote_routes
+from app.security import SameOrigin, SecurityHeaders
+from app.services import checkpoints, exchanges
+from app.services.generation import GenerationService
+from model.errors import BrokenCheckpoint
+from model.pair import Pair, load_pair
+
+log = logging.getLogger(__name__)
+MAX_BODY_BYTES = 256 * 1024  # the box itself takes no more than 20,000 characters
+
+
+def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
+    """The web app around a database that is up to date and a pair that is loaded."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        generation = GenerationService(
+            pair, max_jobs=settings.max_exchanges, leave_grace_s=settings.leave_grace_s
+        )
+        await db.write(exchanges.close_abandoned)
+        ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
+        app.state.services = Services(settings, db, generation, ids)
+        generation.start()
+        try:
+            yield
+        finally:
+            await generation.stop()
+            db.close()
+
+    app = FastAPI(
+        title="Dois Treinos",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        max_body_size=MAX_BODY_BYTES,
+    )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SameOrigin, trusted=frozenset(settings.trusted_origins))
+    app.mount("/static", CachedFiles(directory=resource("static")), name="static")
+    for routes in (pages, exchange_routes, vote_routes, health):
+        app.include_router(routes.router)
+    app.add_exception_handler(AppError, show_error)
+    app.add_exception_handler(DBAPIError, show_database_error)
+    app.add_exception_handler(RequestValidationError, show_invalid)
+    app.add_exception_handler(HTTPException, show_http_error)
+    app.add_exception_handler(Exception, show_failure)
+    return app
+
+
+def from_settings(settings: Settings) -> FastAPI:
+    """Load the pair, bring the database up to date, make the app. Unusable says what is wrong."""
+    try:
+        pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
+    except BrokenCheckpoint as error:
+        raise Unusable(str(error)) from error
+    db = Database(settings.database_url)
+    db.upgrade()
+    return create_app(settings, db, pair)
+
+
+class CachedFiles(StaticFiles):
+    """Files whose address carries their hash may be kept for ever; all others are asked for anew."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        is_versioned = scope["query_string"].startswith(b"v=")
+        response.headers["cache-control"] = (
+            "public, max-age=31536000, immutable" if is_versioned else "no-cache"
+        )
+        return response
+
+
+async def show_error(request: Request, error: Exception) -> Response:
+    """A product's error as a sentence: a page, or for a script the notice at the bottom."""
+    assert isinstance(error, AppError)
+    sentence = translate(request, error.message, **error.values)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
+    if is_htmx(request):
+        headers |= {"HX-Retarget": "#notice", "HX-Reswap": "innerHTML"}
+        return render(
+            request, "_sentence.html", status=error.status, headers=headers, sentence=sentence
+        )
+    return render(request, "error.html", status=error.status, headers=headers, sentence=sentence)
+
+
+async def show_database_error(request: Request, error: Exception) -> Response:
+    log.error("the database refused: %s", error)
+    busy = Busy(
+        N_("O banco de dados não aceitou agora; nada se perdeu. Tente de novo em %(seconds)s s."),
+        retry_after_s=3,
+    )
+    return await show_error(request, busy)
+
+
+async def show_invalid(request: Request, error: Exception) -> Response:
+    return await show_error(request, Invalid(N_("O pedido veio incompleto ou errado.")))
+
+
+async def show_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return await show_error(request, NotFound(N_("Esta página não existe.")))
+    sentence = AppError(
+        N_("O pedido não pôde ser atendido (%(status)s)."), status=error.status_code
+    )
+    sentence.status = error.status_code
+    return await show_error(request, sentence)
+
+
+async def show_failure(request: Request, error: Exception) -> Response:
+    """A fault of ours: the trace goes to the log, a sentence to the person."""
+    return await show_error(
+        request, AppError(N_("Algo deu errado aqui, não com você. Tente de novo."))
+    )

@@ -1,0 +1,1 @@
+"""The rules of the product, each written once. Functions of a session first."""

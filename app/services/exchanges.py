@@ -1,0 +1,150 @@
+"""One prompt put to both checkpoints: what may be asked, what is kept, who may see it."""
+
+import secrets
+import unicodedata
+from datetime import timedelta
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session, joinedload
+
+from app import __version__
+from app.errors import N_, Invalid, NotFound
+from app.services.generation import Plan, Result
+from app.tables import (
+    Exposure,
+    Finish,
+    Generation,
+    Participant,
+    Prompt,
+    Role,
+    Side,
+    now,
+)
+
+MAX_PROMPT_CHARACTERS = 500
+RECENT = timedelta(hours=1)  # how long the front page goes on showing a visitor's last exchange
+
+DECK = (  # slide 6 of the lecture, word for word
+    "Quem é a mãe de Anitta?",
+    "Diga bem rápido: o nome de uma fruta e de uma ferramenta?",
+    "Diga bem rápido: um número de 1 a 100",
+    "Diga bem rápido: os três melhores restaurantes de Paris",
+    "Diga bem rápido: qual a cidade mais alta do Brasil?",
+)
+SIDE_OF = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}  # on the open page, in the lecture's order
+
+
+def clean_prompt(text: str) -> str:
+    """The text as it is kept and asked; Invalid with a sentence where it cannot be."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+    if not text:
+        raise Invalid(N_("Escreva alguma coisa primeiro."))
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise Invalid(
+            N_("O texto tem %(n)s caracteres; cabem até %(max)s. Encurte-o e envie de novo."),
+            n=len(text),
+            max=MAX_PROMPT_CHARACTERS,
+        )
+    if (
+        any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text)
+        or "\ufffd" in text
+    ):
+        raise Invalid(N_("Isto não parece texto: há caracteres que não se podem ler."))
+    return text
+
+
+def create(
+    session: Session,
+    participant: Participant,
+    text: str,
+    plans: list[Plan],
+    checkpoint_ids: dict[Role, int],
+) -> Exposure:
+    """A prompt, an answer to be written for each plan, and who sees which on which side."""
+    prompt = Prompt(participant_id=participant.id, text=text, is_from_deck=text in DECK)
+    session.add(prompt)
+    session.flush()
+    generations = {
+        SIDE_OF[plan.role]: Generation(
+            prompt_id=prompt.id,
+            checkpoint_id=checkpoint_ids[plan.role],
+            envelope=plan.envelope,
+            prompt_ids=plan.prompt_ids,
+            seed=plan.params.seed,
+            temperature=plan.params.temperature,
+            top_k=plan.params.top_k,
+            top_p=plan.params.top_p,
+            max_tokens=plan.params.max_tokens,
+            code_version=__version__,
+        )
+        for plan in plans
+    }
+    session.add_all(generations.values())
+    session.flush()
+    exposure = Exposure(
+        public_id=secrets.token_urlsafe(12),
+        participant_id=participant.id,
+        prompt_id=prompt.id,
+        left_id=generations[Side.LEFT].id,
+        right_id=generations[Side.RIGHT].id,
+        revealed_at=now(),
+    )
+    session.add(exposure)
+    session.flush()
+    return exposure
+
+
+def get(session: Session, participant: Participant | None, public_id: str) -> Exposure:
+    """An exposure with all that is shown of it; NotFound where it is not this participant's."""
+    exposure = session.scalar(_shown().where(Exposure.public_id == public_id))
+    if exposure is None or participant is None or exposure.participant_id != participant.id:
+        raise NotFound(N_("Esta resposta não existe ou não é sua."))
+    return exposure
+
+
+def latest(session: Session, participant: Participant) -> Exposure | None:
+    """What the participant saw last, if that was not long ago."""
+    query = _shown().where(
+        Exposure.participant_id == participant.id, Exposure.shown_at > now() - RECENT
+    )
+    return session.scalar(query.order_by(Exposure.id.desc()).limit(1))
+
+
+def generation_on(exposure: Exposure, side: Side) -> Generation:
+    return exposure.left if side == Side.LEFT else exposure.right
+
+
+def save_result(session: Session, generation_id: int, result: Result) -> None:
+    """The end of one answer, or as much as there is of it."""
+    session.execute(
+        update(Generation)
+        .where(Generation.id == generation_id)
+        .values(
+            text=result.text,
+            completion_ids=result.completion_ids,
+            logps=result.logps,
+            finish_reason=result.finish,
+            queue_ms=result.queue_ms,
+            first_token_ms=result.first_token_ms,
+            total_ms=result.total_ms,
+        )
+    )
+
+
+def close_abandoned(session: Session) -> None:
+    """Answers that no process is writing any more, because one was killed while it wrote."""
+    session.execute(
+        update(Generation)
+        .where(
+            Generation.finish_reason.is_(None), Generation.created_at < now() - timedelta(minutes=2)
+        )
+        .values(finish_reason=Finish.ERROR)
+    )
+
+
+def _shown() -> Select[Exposure]:
+    return select(Exposure).options(
+        joinedload(Exposure.prompt),
+        joinedload(Exposure.left).joinedload(Generation.checkpoint),
+        joinedload(Exposure.right).joinedload(Generation.checkpoint),
+    )

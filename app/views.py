@@ -1,0 +1,110 @@
+"""What the templates are given: plain records, made from rows and running jobs."""
+
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.services import votes
+from app.services.exchanges import generation_on
+from app.services.generation import CheckpointFacts, GenerationService
+from app.tables import Checkpoint, Exposure, Finish, Role, Side
+from model.inspect import TokenView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaneView:
+    """Whose answer stands in a pane."""
+
+    role: Role
+    side: Side
+    n_parameters: int
+    tokens_seen: int
+    answer: "AnswerView | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView:
+    """One answer, being written or finished, with this visitor's thumb."""
+
+    exchange_id: str
+    prompt: str
+    text: str
+    finish: Finish | None
+    max_tokens: int
+    n_tokens: int
+    total_ms: float | None
+    seed: int
+    envelope: list[TokenView]
+    thumb: int | None
+    nonce: str
+
+    @property
+    def is_done(self) -> bool:
+        return self.finish is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeView:
+    """A prompt and its two panes; without a prompt, two panes that wait for one."""
+
+    id: str | None
+    prompt: str
+    panes: list[PaneView]
+
+    @property
+    def is_done(self) -> bool:
+        return all(pane.answer is None or pane.answer.is_done for pane in self.panes)
+
+
+def empty_exchange(facts: list[CheckpointFacts]) -> ExchangeView:
+    sides = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}
+    panes = [
+        PaneView(
+            role=fact.role,
+            side=sides[fact.role],
+            n_parameters=fact.n_parameters,
+            tokens_seen=fact.tokens_seen,
+        )
+        for fact in facts
+    ]
+    return ExchangeView(id=None, prompt="", panes=panes)
+
+
+def exchange_view(
+    session: Session, exposure: Exposure, generation: GenerationService
+) -> ExchangeView:
+    """What a visitor sees of an exchange now: the running job's text where there is one."""
+    thumbs = votes.current_thumbs(session, exposure)
+    panes = [pane_view(exposure, side, thumbs.get(side), generation) for side in Side]
+    return ExchangeView(id=exposure.public_id, prompt=exposure.prompt.text, panes=panes)
+
+
+def pane_view(
+    exposure: Exposure, side: Side, thumb: int | None, generation: GenerationService
+) -> PaneView:
+    row = generation_on(exposure, side)
+    job = generation.jobs.get(exposure.public_id)
+    result = job.results[side] if job and row.finish_reason is None else None
+    role = Role(row.checkpoint.role)
+    answer = AnswerView(
+        exchange_id=exposure.public_id,
+        prompt=exposure.prompt.text,
+        text=result.text if result else row.text,
+        finish=Finish(row.finish_reason) if row.finish_reason else None,
+        max_tokens=row.max_tokens,
+        n_tokens=len(row.completion_ids or ()),
+        total_ms=row.total_ms,
+        seed=row.seed,
+        envelope=generation.view_prompt(role, row.prompt_ids),
+        thumb=thumb,
+        nonce=secrets.token_urlsafe(8),
+    )
+    checkpoint: Checkpoint = row.checkpoint
+    return PaneView(
+        role=role,
+        side=side,
+        n_parameters=checkpoint.n_parameters,
+        tokens_seen=checkpoint.tokens_seen,
+        answer=answer,
+    )

@@ -1,0 +1,19 @@
+// @ts-check
+// New answers come into view by themselves: on a phone they begin below the box.
+
+let shown = exchangeId();
+
+function exchangeId() {
+  return document.getElementById("exchange")?.dataset.exchange ?? "";
+}
+
+document.addEventListener("htmx:after:swap", () => {
+  const id = exchangeId();
+  if (id === shown) return;
+  shown = id;
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const panes = document.getElementById("exchange");
+  if (panes && panes.getBoundingClientRect().bottom > innerHeight) {
+    panes.scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
+  }
+});

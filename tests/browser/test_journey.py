@@ -1,0 +1,247 @@
+"""The page as a visitor uses it: a real browser, a real server, a real database."""
+
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import select
+from support import rows
+
+from app.config import Settings
+from app.db import Database
+from app.main import create_app
+from app.tables import Exposure, Generation, Prompt, VoteEvent, current_vote
+from model.pair import load_pair
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+STEP_S = 0.03  # the tiny pair writes faster than anybody can look
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium here: install Debian's chromium, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    db = Database(f"sqlite:///{tmp_path_factory.mktemp('browser') / 'test.db'}")
+    db.upgrade()
+    yield db
+    db.close()
+
+
+@pytest.fixture(scope="module")
+def url(db: Database, pair_folder: Path) -> Iterator[str]:
+    address = db.engine.url.render_as_string()
+    pair = load_pair(pair_folder / "base", pair_folder / "tuned")
+    app = create_app(Settings(database_url=address), Database(address), pair)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    engine = app.state.services.generation.engine
+    step = engine.step
+
+    def slow_step() -> object:
+        time.sleep(STEP_S)
+        return step()
+
+    engine.step = slow_step
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(locale="pt-BR", viewport={"width": 390, "height": 844})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"the page's script failed: {error}"))
+    return page
+
+
+def expect_done(page: Page) -> None:
+    expect(page.locator('[data-testid=answer][data-state="done"]')).to_have_count(2, timeout=20_000)
+
+
+def shown_text(page: Page, side: str) -> str:
+    answer = page.locator(f'[data-testid=answer][data-side="{side}"]')
+    return answer.locator('[id^="text-"]').text_content() or ""
+
+
+def test_ask_reload_in_mid_stream_vote_and_change_it(page: Page, url: str, db: Database) -> None:
+    page.goto(url)
+    page.get_by_test_id("prompt-chip").nth(2).click()
+    left = page.locator('[data-testid=answer][data-side="left"]')
+    expect(left.locator('[id^="text-"]')).to_have_text(re.compile(r"\S{3}"))
+    assert left.get_attribute("data-state") == "writing"
+    before = shown_text(page, "left")
+    page.reload()
+    assert shown_text(page, "left").startswith(before.rstrip("\ufffd"))
+    expect_done(page)
+
+    exposure = rows(db, Exposure)[-1]
+    generations = {g.id: g for g in rows(db, Generation)}
+    assert rows(db, Prompt)[-1].text == "Diga bem rápido: um número de 1 a 100"
+    assert shown_text(page, "left") == generations[exposure.left_id].text
+    assert shown_text(page, "right") == generations[exposure.right_id].text.lstrip()
+
+    up = left.get_by_test_id("thumb-up")
+    down = left.get_by_test_id("thumb-down")
+    up.click()
+    expect(up).to_have_attribute("aria-pressed", "true")
+    down.click()
+    expect(down).to_have_attribute("aria-pressed", "true")
+    expect(up).to_have_attribute("aria-pressed", "false")
+    assert votes(db, exposure) == [("left", 1), ("left", -1)]
+    assert current(db, exposure) == {"left": -1}
+    page.reload()
+    expect(left.get_by_test_id("thumb-down")).to_have_attribute("aria-pressed", "true")
+
+
+def test_streamed_text_is_exactly_the_stored_text(page: Page, url: str, db: Database) -> None:
+    """Without a reload: what was appended piece by piece is what was saved, spaces and lines too."""
+    page.goto(url)
+    page.get_by_test_id("prompt-input").fill("O rato roeu <b>a roupa</b>")
+    page.get_by_test_id("send").click()
+    pieces = []
+    while page.locator('[data-testid=answer][data-state="done"]').count() < 2:
+        pieces.append(shown_text(page, "left"))
+    expect_done(page)
+    final = shown_text(page, "left")
+    assert len(set(pieces)) > 3  # it did stream
+    assert all(final.startswith(piece.rstrip("\ufffd")) for piece in pieces)
+    assert page.locator(".exchange__prompt bdi").text_content() == "O rato roeu <b>a roupa</b>"
+
+
+def test_the_keyboard_alone_is_enough(page: Page, url: str, db: Database) -> None:
+    page.goto(url)
+    page.get_by_test_id("prompt-input").focus()
+    page.keyboard.type("A rainha")
+    page.keyboard.press("Enter")
+    expect_done(page)
+    up = page.locator('[data-side="right"]').get_by_test_id("thumb-up")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if up.evaluate("button => button === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(up).to_have_attribute("aria-pressed", "true")
+    assert up.evaluate("button => button === document.activeElement")  # focus stays on the thumb
+    page.keyboard.press("Enter")
+    expect(up).to_have_attribute("aria-pressed", "false")
+    assert current(db, rows(db, Exposure)[-1]) == {"right": None}
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    special = page.locator('[data-side="right"] .token--special .token__text')
+    expect(special.first).to_have_text("<|usuario|>")
+    expect(special.last).to_be_visible()
+
+
+def test_a_bad_prompt_is_told_beside_the_box_and_nothing_is_lost(page: Page, url: str) -> None:
+    page.goto(url)
+    box = page.get_by_test_id("prompt-input")
+    box.fill("O rato")
+    page.get_by_test_id("send").click()
+    expect_done(page)
+    box.fill("a" * 501)
+    expect(page.locator("#composer-count")).to_have_text("501 / 500")
+    page.get_by_test_id("send").click()
+    expect(page.locator("#composer-error")).to_contain_text("501 caracteres")
+    assert box.input_value() == "a" * 501
+    expect_done(page)  # the answers before are still there
+
+
+def test_without_script_the_page_still_answers(browser: Browser, url: str) -> None:
+    context = browser.new_context(java_script_enabled=False, locale="pt-BR")
+    page = context.new_page()
+    page.goto(url)
+    page.get_by_test_id("prompt-chip").first.click(timeout=30_000)
+    expect_done(page)
+    page.get_by_test_id("thumb-down").first.click()
+    expect(page.get_by_test_id("thumb-down").first).to_have_attribute("aria-pressed", "true")
+    context.close()
+
+
+def test_nothing_comes_from_elsewhere(page: Page, url: str) -> None:
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.goto(url)
+    page.get_by_test_id("prompt-chip").first.click()
+    expect_done(page)
+    assert addresses
+    assert all(address.startswith(url) for address in addresses)
+    assert not messages
+
+
+def test_english_is_a_choice(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("button", name="English").click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.get_by_text("only read", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1366])
+def test_nothing_hangs_over_the_edge(browser: Browser, url: str, scheme: str, width: int) -> None:
+    context = browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": width, "height": 800},
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.get_by_test_id("prompt-input").fill("palavra" * 60)
+    page.get_by_test_id("send").click()
+    expect(page.locator("#composer-error, [data-state=done]").first).not_to_be_empty(timeout=20_000)
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0
+    context.close()
+
+
+def votes(db: Database, exposure: Exposure) -> list[tuple[str, int | None]]:
+    return [(e.target, e.value) for e in rows(db, VoteEvent) if e.exposure_id == exposure.id]
+
+
+def current(db: Database, exposure: Exposure) -> dict[str, int | None]:
+    query = select(current_vote.c.target, current_vote.c.value).where(
+        current_vote.c.exposure_id == exposure.id
+    )
+    return db.read_now(lambda s: {t: v for t, v in s.execute(query)})

@@ -1,0 +1,42 @@
+"""Small words that many tests of the web app use."""
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from app.db import Database
+
+HTMX = {"hx-request": "true"}  # what a script sends
+
+
+def rows(db: Database, table: type) -> list:  # type: ignore[type-arg]
+    return db.read_now(lambda s: list(s.scalars(select(table).order_by(table.id))))  # type: ignore[attr-defined]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def exchange_id(html: str) -> str:
+    match = re.search(r'data-exchange="([\w-]+)"', html)
+    assert match, html
+    return match[1]
+
+
+def slow_down(client: TestClient, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The tiny pair writes faster than anybody leaves."""
+    engine = client.app.state.services.generation.engine  # type: ignore[attr-defined]
+    step = engine.step
+
+    def slow() -> object:
+        time.sleep(seconds)
+        return step()
+
+    monkeypatch.setattr(engine, "step", slow)
