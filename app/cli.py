@@ -54,8 +54,8 @@ def serve(argv: list[str]) -> None:
     from app.main import from_settings
 
     app = from_settings(settings)
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 (compared only)
-    print(f"\n  Dois Treinos: http://{host}:{listener.getsockname()[1]}\n", flush=True)
+    for host in reachable_at(settings.host):
+        print(f"  Dois Treinos: http://{host}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -73,6 +73,18 @@ def listen(host: str, port: int) -> socket.socket:
             f"Is the app running already? Another port: make run PORT={port + 1}"
         ) from error
     return listener
+
+
+def reachable_at(host: str) -> list[str]:
+    """The addresses to open: for all of this machine's, its own and the one that the room's network sees."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104 (compared only)
+        return [f"[{host}]" if ":" in host else host]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))  # sends nothing; asks which address would be used
+            return ["127.0.0.1", probe.getsockname()[0]]
+        except OSError:
+            return ["127.0.0.1"]
 
 
 def train(argv: list[str]) -> None:

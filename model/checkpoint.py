@@ -15,12 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from model.card import checkpoint_card
 from model.chat import CHAT_TEMPLATE, Envelope
 from model.config import Family, ModelConfig
 from model.errors import BrokenCheckpoint
 from model.loop import Progress
 from model.tokenizer import DOCUMENT, END, PAD, SPECIAL_TOKENS, Tokenizer
-from model.transformer import Transformer
+from model.transformer import Transformer, count_parameters
 
 WEIGHTS = "model.safetensors"
 ARCHITECTURES: dict[str, Family] = {
@@ -131,6 +132,8 @@ def save_checkpoint(
         },
     )
     record.weights_sha256 = file_sha256(folder / WEIGHTS)
+    card = checkpoint_card(folder.name, asdict(record), count_parameters(model))
+    (folder / "README.md").write_text(card, encoding="utf-8")
     _write(folder / "training.json", asdict(record))
 
 

@@ -172,7 +172,7 @@ def write_validation(sources: list[Source], tokenizer: Tokenizer, out: Path) -> 
 
 
 def prepare(
-    folder: Path,
+    folders: list[Path],
     out: Path,
     *,
     vocab_size: int,
@@ -180,9 +180,9 @@ def prepare(
     sample_bytes: int,
     seed: int,
 ) -> None:
-    """Everything that pretraining reads, from a folder of texts."""
+    """Everything that pretraining reads, from folders of texts."""
     out.mkdir(parents=True, exist_ok=True)
-    sources = find_sources(folder)
+    sources = [source for folder in folders for source in find_sources(folder)]
     pairs = list(read_sources(sources))
     if tokenizer_path:
         tokenizer = Tokenizer.load(tokenizer_path)
@@ -207,7 +207,11 @@ def prepare(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="model.corpus", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--source", type=Path, required=True, help="folder of .txt or .txt.xz files"
+        "--source",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder of .txt or .txt.xz files; may be given again",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"))
     parser.add_argument("--vocab-size", type=int, default=8192)

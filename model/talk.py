@@ -58,7 +58,7 @@ def generate_main(argv: list[str] | None = None) -> None:
     answers = [
         {
             "text": "".join(event.text for event in events),
-            "tokens": len(events),
+            "n_tokens": len(events),
             "finish_reason": events[-1].finish,
             "seed": request.params.seed,
         }
@@ -87,14 +87,15 @@ def evaluate_main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.text and not args.questions:
         parser.error("give --text, --questions or both")
-    report: dict[str, dict[str, object]] = {}
-    for name in args.model or ["base", "tuned"]:
-        report[name] = evaluate_one(load_named(name, args.device), args)
-    if args.json:
-        print(json.dumps(report, ensure_ascii=False, indent=1))
+    rows = [
+        {"model": name, **evaluate_one(load_named(name, args.device), args)}
+        for name in args.model or ["base", "tuned"]
+    ]
+    if args.json:  # one model: an object; several: a list
+        print(json.dumps(rows[0] if len(rows) == 1 else rows, ensure_ascii=False, indent=1))
     else:
-        for name, row in report.items():
-            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
+        for row in rows:
+            print(", ".join(f"{key} {value}" for key, value in row.items()))
 
 
 def evaluate_one(checkpoint: Checkpoint, args: argparse.Namespace) -> dict[str, object]:
@@ -104,16 +105,16 @@ def evaluate_one(checkpoint: Checkpoint, args: argparse.Namespace) -> dict[str, 
         score = score_text(checkpoint, read_text(args.text))
         row |= {
             "bits_per_byte": round(score.bits_per_byte, 4),
-            "bytes": score.n_bytes,
-            "tokens": score.n_tokens,
+            "n_bytes": score.n_bytes,
+            "n_tokens": score.n_tokens,
         }
     if args.questions:
         answers = answer_questions(checkpoint, read_questions(args.questions))
         row |= {
-            "questions": len(answers),
-            "right": round(sum(a.is_right for a in answers) / len(answers), 4),
-            "ended_by_themselves": round(sum(a.is_finished for a in answers) / len(answers), 4),
-            "by_category": {c: round(s, 4) for c, s in share_by_category(answers).items()},
+            "n_questions": len(answers),
+            "accuracy": round(sum(a.is_right for a in answers) / len(answers), 4),
+            "share_ended": round(sum(a.is_finished for a in answers) / len(answers), 4),
+            "accuracy_by_category": {c: round(s, 4) for c, s in share_by_category(answers).items()},
         }
         if args.answers:
             row["answers"] = [asdict(answer) for answer in answers]

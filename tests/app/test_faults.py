@@ -183,7 +183,7 @@ def test_generate_prints_json_and_the_same_seed_the_same_text(pair_folder: Path)
     first, second = run_cli(*ask), run_cli(*ask)
     answers = json.loads(first.stdout)
     assert [a["seed"] for a in answers] == [5, 6]
-    assert {"text", "tokens", "finish_reason", "seed"} == set(answers[0])
+    assert {"text", "n_tokens", "finish_reason", "seed"} == set(answers[0])
     assert answers == json.loads(second.stdout)
 
 
@@ -198,11 +198,11 @@ def test_evaluate_prints_bits_per_byte_and_the_share_of_questions(
         "evaluate", "--model", str(pair_folder / "base"), "--text", str(tmp_path / "t.txt"),
         "--questions", str(tmp_path / "q.jsonl"), "--json",
     )  # fmt: skip
-    report = next(iter(json.loads(result.stdout).values()))
-    assert report["bytes"] == 35
+    report = json.loads(result.stdout)
+    assert report["n_bytes"] == 35
     assert 0 < report["bits_per_byte"] < 30
-    assert report["right"] == 0.5
-    assert report["by_category"] == {"nada": 0.0, "tudo": 1.0}
+    assert report["accuracy"] == 0.5
+    assert report["accuracy_by_category"] == {"nada": 0.0, "tudo": 1.0}
 
 
 @pytest.mark.parametrize(

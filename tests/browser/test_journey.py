@@ -34,6 +34,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+AXE = Path(__file__).resolve().parents[1] / "vendor" / "axe-4.14.1.min.js"
 STEP_S = 0.03  # the tiny pair writes faster than anybody can look
 
 
@@ -220,6 +221,27 @@ def test_english_is_a_choice(page: Page, url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_accessibility_fault_is_found(browser: Browser, url: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, locale="pt-BR")  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(url)
+    assert faults(page) == []
+    page.get_by_test_id("prompt-chip").first.click()
+    expect(page.locator('[data-state="writing"]').first).to_be_visible()
+    expect_done(page)
+    page.get_by_test_id("thumb-up").first.click()
+    expect(page.get_by_test_id("thumb-up").first).to_have_attribute("aria-pressed", "true")
+    page.get_by_test_id("thumb-down").last.click()
+    expect(page.get_by_test_id("thumb-down").last).to_have_attribute("aria-pressed", "true")
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.get_by_test_id("send").click()
+    expect(page.locator("#composer-error")).not_to_be_empty()
+    assert faults(page) == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1366])
 def test_nothing_hangs_over_the_edge(browser: Browser, url: str, scheme: str, width: int) -> None:
     context = browser.new_context(
@@ -234,6 +256,13 @@ def test_nothing_hangs_over_the_edge(browser: Browser, url: str, scheme: str, wi
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0
     context.close()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA and its own best practices."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("() => axe.run(document)")["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found]
 
 
 def votes(db: Database, exposure: Exposure) -> list[tuple[str, int | None]]:
