@@ -75,7 +75,8 @@ def test_files_stay_small_enough_to_read() -> None:
 
 def test_the_readme_names_every_module() -> None:
     readme = (ROOT / "README.md").read_text()
-    modules = [p for p in tracked("app/*.py", "model/*.py") if "migrations" not in p.parts]
+    outside = {"migrations", "data_sft"}  # described by their own pages
+    modules = [p for p in tracked("app/*.py", "model/*.py") if not outside & set(p.parts)]
     missing = [p.name for p in modules if p.name not in readme and p.name != "__init__.py"]
     assert not missing
 
