@@ -7,6 +7,9 @@ import platform
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from app.config import Settings
 from app.errors import Unusable
@@ -26,8 +29,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv[:1])
     try:
         COMMANDS[args.command](argv[1:])
-    except (Unusable, BadInput, FileNotFoundError) as error:
+    except (Unusable, BadInput, OSError) as error:
         sys.exit(f"dois-treinos: {error}")
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}".upper() for fault in error.errors()]
+        sys.exit(f"dois-treinos: a setting is wrong. {'; '.join(faults)}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -67,6 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         raise Unusable(
             f"Port {port} on {host} cannot be used ({error.strerror}). "
@@ -104,13 +111,19 @@ def train(argv: list[str]) -> None:
 def generate(argv: list[str]) -> None:
     from model.talk import generate_main
 
-    generate_main(argv)
+    generate_main(argv, named_checkpoints())
 
 
 def evaluate(argv: list[str]) -> None:
     from model.talk import evaluate_main
 
-    evaluate_main(argv)
+    evaluate_main(argv, named_checkpoints())
+
+
+def named_checkpoints() -> dict[str, Path]:
+    """What `base` and `tuned` mean: the embedded pair, or what the environment says."""
+    settings = Settings()
+    return {"base": settings.dois_treinos_base, "tuned": settings.dois_treinos_tuned}
 
 
 def doctor(argv: list[str]) -> None:
@@ -159,8 +172,7 @@ def check_database(settings: Settings) -> str:
 
     db = Database(settings.database_url)
     try:
-        db.upgrade()
-        return f"{db.engine.dialect.name}, reachable, writable, tables up to date"
+        return f"{db.engine.dialect.name}, reachable, {db.state()}"
     finally:
         db.close()
 

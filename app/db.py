@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.errors import Unusable
@@ -32,9 +35,16 @@ def make_engine(url: str) -> Engine:
         raise Unusable(f"DATABASE_URL is not a database address: {url!r}") from error
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    is_file = parsed.get_backend_name() == "sqlite" and not parsed.query.get("uri")
+    try:
+        if is_file and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        # without parameters in error messages: they are what people wrote
+        engine = create_engine(parsed, pool_pre_ping=not is_file, hide_parameters=True)
+    except (OSError, ImportError, NoSuchModuleError) as error:
+        raise Unusable(
+            f"The database {parsed.render_as_string()} cannot be used: {error}"
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
@@ -80,15 +90,33 @@ class Database:
         try:
             command.upgrade(config, "head")
             self.write_now(_touch)
-        except OperationalError as error:
-            raise Unusable(
-                f"The database {self.engine.url.render_as_string()} cannot be used: "
-                f"{str(error.orig).strip()}"
-            ) from error
+        except (DBAPIError, CommandError) as error:
+            raise self._unusable(error) from error
 
     def ping(self) -> None:
-        """Raises OperationalError where the database does not answer."""
+        """Raises a DBAPIError where the database does not answer."""
         self.read_now(lambda session: session.execute(text("SELECT 1")))
+
+    def state(self) -> str:
+        """In words, whether the tables are there; changes nothing. Unusable where it cannot be read."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        wanted = ScriptDirectory.from_config(config).get_current_head()
+        try:
+            with self.engine.connect() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+        except DBAPIError as error:
+            raise self._unusable(error) from error
+        if found is None:
+            return "empty: the first start makes the tables"
+        return (
+            "tables up to date" if found == wanted else "older: the next start updates the tables"
+        )
+
+    def _unusable(self, error: Exception) -> Unusable:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        url = self.engine.url.render_as_string()  # its password hidden
+        return Unusable(f"The database {url} cannot be used: {str(cause).strip()}")
 
     def close(self) -> None:
         self._writers.shutdown()

@@ -3,6 +3,10 @@
 The sentence is a message id (pt-BR); values are put in after it was translated.
 """
 
+import logging
+
+log = logging.getLogger(__name__)
+
 
 def N_(message: str) -> str:
     """Marks a message for translation; it is translated where it is shown."""
@@ -46,6 +50,19 @@ class Busy(AppError):
     def __init__(self, message: str, *, retry_after_s: int, **values: object) -> None:
         super().__init__(message, seconds=retry_after_s, **values)
         self.retry_after_s = retry_after_s
+
+
+def database_busy(error: Exception) -> Busy:
+    """What a person is told where the database cannot be reached or written now."""
+    log.error("the database refused: %s", error)
+    return Busy(
+        N_("O banco de dados não aceitou agora; nada se perdeu. Tente de novo em %(seconds)s s."),
+        retry_after_s=3,
+    )
+
+
+def retry_after(error: AppError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
 
 
 class Unusable(Exception):

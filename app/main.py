@@ -1,12 +1,11 @@
 """Joins the parts: `create_app` from parts that are there, `from_settings` from the world outside."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -16,18 +15,25 @@ from app import resource
 from app.config import Settings
 from app.db import Database
 from app.deps import Services, is_htmx
-from app.errors import N_, AppError, Busy, Invalid, NotFound, Unusable
+from app.errors import (
+    N_,
+    AppError,
+    Invalid,
+    NotFound,
+    Unusable,
+    database_busy,
+    retry_after,
+)
 from app.render import render, translate
 from app.routes import exchanges as exchange_routes
 from app.routes import health, pages
 from app.routes import votes as vote_routes
-from app.security import SameOrigin, SecurityHeaders
+from app.security import HEADERS, SameOrigin, SecurityHeaders
 from app.services import checkpoints, exchanges
 from app.services.generation import GenerationService
 from model.errors import BrokenCheckpoint
 from model.pair import Pair, load_pair
 
-log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 256 * 1024  # the box itself takes no more than 20,000 characters
 
 
@@ -57,13 +63,13 @@ def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
         openapi_url=None,
         max_body_size=MAX_BODY_BYTES,
     )
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(SameOrigin, trusted=frozenset(settings.trusted_origins))
+    app.add_middleware(SecurityHeaders)  # around it, so that refusals have them too
     app.mount("/static", CachedFiles(directory=resource("static")), name="static")
     for routes in (pages, exchange_routes, vote_routes, health):
         app.include_router(routes.router)
     app.add_exception_handler(AppError, show_error)
-    app.add_exception_handler(DBAPIError, show_database_error)
+    app.add_exception_handler(OperationalError, show_database_error)
     app.add_exception_handler(RequestValidationError, show_invalid)
     app.add_exception_handler(HTTPException, show_http_error)
     app.add_exception_handler(Exception, show_failure)
@@ -97,7 +103,7 @@ async def show_error(request: Request, error: Exception) -> Response:
     """A product's error as a sentence: a page, or for a script the notice at the bottom."""
     assert isinstance(error, AppError)
     sentence = translate(request, error.message, **error.values)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
+    headers = retry_after(error)
     if is_htmx(request):
         headers |= {"HX-Retarget": "#notice", "HX-Reswap": "innerHTML"}
         return render(
@@ -107,12 +113,7 @@ async def show_error(request: Request, error: Exception) -> Response:
 
 
 async def show_database_error(request: Request, error: Exception) -> Response:
-    log.error("the database refused: %s", error)
-    busy = Busy(
-        N_("O banco de dados não aceitou agora; nada se perdeu. Tente de novo em %(seconds)s s."),
-        retry_after_s=3,
-    )
-    return await show_error(request, busy)
+    return await show_error(request, database_busy(error))
 
 
 async def show_invalid(request: Request, error: Exception) -> Response:
@@ -132,6 +133,7 @@ async def show_http_error(request: Request, error: Exception) -> Response:
 
 async def show_failure(request: Request, error: Exception) -> Response:
     """A fault of ours: the trace goes to the log, a sentence to the person."""
-    return await show_error(
-        request, AppError(N_("Algo deu errado aqui, não com você. Tente de novo."))
-    )
+    sentence = AppError(N_("Algo deu errado aqui, não com você. Tente de novo."))
+    response = await show_error(request, sentence)
+    response.headers.update(HEADERS)  # this answer is made outside of all middleware
+    return response

@@ -39,7 +39,12 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self.is_trusted(scope["method"], dict(scope["headers"])):
             start = {"type": "http.response.start", "status": 403}
-            await send({**start, "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
+            headers = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"hx-retarget", b"#notice"),
+                (b"hx-reswap", b"innerHTML"),
+            ]
+            await send({**start, "headers": headers})
             await send({"type": "http.response.body", "body": b"Pedido de outro site recusado."})
             return
         await self.app(scope, receive, send)

@@ -92,11 +92,12 @@ class Checkpoint(Table):
     """One set of weights that ever answered here."""
 
     __tablename__ = "checkpoint"
+    __table_args__ = (UniqueConstraint("sha256", "role"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     role: Mapped[str]
     name: Mapped[str]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoint.id"))
-    sha256: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str]
     n_parameters: Mapped[int] = mapped_column(BigInteger)
     tokens_seen: Mapped[int] = mapped_column(BigInteger)
     recipe: Mapped[dict[str, Any]]  # training.json without the curve

@@ -2,12 +2,13 @@
 
 import secrets
 from dataclasses import dataclass
+from typing import Self
 
 from sqlalchemy.orm import Session
 
 from app.services import votes
-from app.services.exchanges import generation_on
-from app.services.generation import CheckpointFacts, GenerationService
+from app.services.exchanges import SIDE_OF, generation_on
+from app.services.generation import CheckpointFacts, GenerationService, Job
 from app.tables import Checkpoint, Exposure, Finish, Role, Side
 from model.inspect import TokenView
 
@@ -58,11 +59,10 @@ class ExchangeView:
 
 
 def empty_exchange(facts: list[CheckpointFacts]) -> ExchangeView:
-    sides = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}
     panes = [
         PaneView(
             role=fact.role,
-            side=sides[fact.role],
+            side=SIDE_OF[fact.role],
             n_parameters=fact.n_parameters,
             tokens_seen=fact.tokens_seen,
         )
@@ -71,32 +71,47 @@ def empty_exchange(facts: list[CheckpointFacts]) -> ExchangeView:
     return ExchangeView(id=None, prompt="", panes=panes)
 
 
-def exchange_view(
-    session: Session, exposure: Exposure, generation: GenerationService
-) -> ExchangeView:
-    """What a visitor sees of an exchange now: the running job's text where there is one."""
+@dataclass(frozen=True, slots=True)
+class Works:
+    """The jobs that were in the works before the database was read.
+
+    Taken first, because a job is there until its answer is saved: a row without an end and without a job among
+    these is one that nobody writes any more.
+    """
+
+    generation: GenerationService
+    jobs: dict[str, Job]
+
+    @classmethod
+    def now(cls, generation: GenerationService) -> Self:
+        return cls(generation, generation.jobs.copy())
+
+
+def exchange_view(session: Session, exposure: Exposure, works: Works) -> ExchangeView:
+    """What a visitor sees of an exchange: the running job's text where there is one."""
     thumbs = votes.current_thumbs(session, exposure)
-    panes = [pane_view(exposure, side, thumbs.get(side), generation) for side in Side]
+    panes = [pane_view(exposure, side, thumbs.get(side), works) for side in Side]
     return ExchangeView(id=exposure.public_id, prompt=exposure.prompt.text, panes=panes)
 
 
-def pane_view(
-    exposure: Exposure, side: Side, thumb: int | None, generation: GenerationService
-) -> PaneView:
+def pane_view(exposure: Exposure, side: Side, thumb: int | None, works: Works) -> PaneView:
     row = generation_on(exposure, side)
-    job = generation.jobs.get(exposure.public_id)
+    job = works.jobs.get(exposure.public_id)
     result = job.results[side] if job and row.finish_reason is None else None
+    finish = Finish(row.finish_reason) if row.finish_reason else None
+    if finish is None and job is None:  # nobody is writing it, and its end was never saved
+        finish = Finish.ERROR
     role = Role(row.checkpoint.role)
     answer = AnswerView(
         exchange_id=exposure.public_id,
         prompt=exposure.prompt.text,
         text=result.text if result else row.text,
-        finish=Finish(row.finish_reason) if row.finish_reason else None,
+        finish=finish,
         max_tokens=row.max_tokens,
         n_tokens=len(row.completion_ids or ()),
         total_ms=row.total_ms,
         seed=row.seed,
-        envelope=generation.view_prompt(role, row.prompt_ids),
+        envelope=works.generation.view_prompt(row.checkpoint.sha256, row.prompt_ids),
         thumb=thumb,
         nonce=secrets.token_urlsafe(8),
     )

@@ -214,6 +214,8 @@ def read_hf_config(hf: dict[str, Any], folder: Path) -> ModelConfig:
     if family is None:
         known = ", ".join(ARCHITECTURES)
         raise BrokenCheckpoint(f"{folder} is a {architecture}; this program runs {known}.")
+    if hf.get("hidden_act", "silu") != "silu":
+        raise BrokenCheckpoint(f"{folder} uses {hf['hidden_act']}; this program computes silu.")
     rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise BrokenCheckpoint(

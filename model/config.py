@@ -80,5 +80,7 @@ class SamplingParams:
             raise ValueError(f"temperature must be between 0 and 10, not {self.temperature}")
         if self.top_k < 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"top_k >= 0 and 0 < top_p <= 1, not {self.top_k} and {self.top_p}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")

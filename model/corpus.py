@@ -75,13 +75,16 @@ def documents(path: Path) -> Iterator[str]:
     """The documents of one file, without blank lines at either end."""
     opener = lzma.open if path.suffix == ".xz" else open
     lines: list[str] = []
-    with opener(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            if line.rstrip("\n") == DOCUMENT:
-                yield "".join(lines).strip()
-                lines = []
-            else:
-                lines.append(line)
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                if line.rstrip("\n") == DOCUMENT:
+                    yield "".join(lines).strip()
+                    lines = []
+                else:
+                    lines.append(line)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text.") from error
     yield "".join(lines).strip()
 
 

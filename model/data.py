@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import BadInput
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -34,13 +36,11 @@ class TokenFile:
     """A file of uint16 ids cut into rows of T + 1, in a new random order for every pass."""
 
     def __init__(self, path: Path, row_tokens: int, n_rows: int, seed: int) -> None:
-        self.tokens = np.memmap(path, dtype=np.uint16, mode="r")
         self.row_tokens, self.n_rows, self.seed = row_tokens, n_rows, seed
-        self.n_windows = (len(self.tokens) - 1) // row_tokens
+        self.n_windows = count_windows(path, row_tokens)
         if self.n_windows < 1:
-            raise ValueError(
-                f"{path} has {len(self.tokens)} tokens, less than one row of {row_tokens}"
-            )
+            raise BadInput(f"{path} is missing or shorter than one row of {row_tokens} tokens.")
+        self.tokens = np.memmap(path, dtype=np.uint16, mode="r")
         self.fingerprint = fingerprint(path, row_tokens, n_rows, seed)
         self._pass, self._order = -1, np.empty(0, dtype=np.int64)
 
@@ -103,7 +103,10 @@ class Conversations:
                     groups.append(group)
                     group = []
                 group.append(i)
-            groups.append(group)
+            if groups and sum(len(self.examples[i].ids) for i in group) < self.batch_tokens // 4:
+                groups[-1] += group  # a step of its own would learn from too few
+            else:
+                groups.append(group)
         return [groups[i] for i in rng.permutation(len(groups))]
 
 
@@ -131,6 +134,12 @@ def pad(examples: list[Example], pad_id: int) -> Batch:
         tokens[row, : len(example.ids)] = torch.tensor(example.ids)
         learned[row, : len(example.ids)] = torch.tensor(example.learned)
     return Batch(tokens, learned[:, 1:])
+
+
+def count_windows(path: Path, row_tokens: int) -> int:
+    """How many rows of T + 1 a file of uint16 ids holds; 0 where there is none."""
+    n_tokens = path.stat().st_size // 2 if path.exists() else 0
+    return max(0, (n_tokens - 1) // row_tokens)
 
 
 def fingerprint(path: Path, *settings: object) -> str:

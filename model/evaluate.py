@@ -54,7 +54,7 @@ def _nats(checkpoint: Checkpoint, ids: list[int]) -> float:
     tokens = torch.tensor(ids, device=checkpoint.model.embed_tokens.weight.device)
     total, scored = 0.0, 1  # ids before `scored` are done
     while scored < len(ids):
-        end = min(len(ids), max(scored + stride, context) if scored > 1 else context)
+        end = min(len(ids), scored + stride if scored > 1 else context)
         start = max(0, end - context)
         window = tokens[start:end]
         logits = checkpoint.model(window[None, :-1])[0].float()  # (T - 1, V)

@@ -5,6 +5,7 @@ The same loop as pretraining; what differs is the data, and that only the answer
 
 import argparse
 import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--corpus", type=Path, help="mix in rows of this corpus (made by model.corpus)"
     )
     parser.add_argument(
-        "--corpus-every", type=int, default=6, help="one batch in this many is corpus"
+        "--corpus-every",
+        type=int,
+        default=6,
+        choices=range(2, 1001),
+        metavar="N",
+        help="one batch in this many is corpus",
     )
     parser.add_argument(
         "--run-dir", type=Path, default=Path("runs/tuned"), help="state and log; resumed if there"
@@ -62,9 +68,13 @@ def split(conversations: list[list[Message]]) -> tuple[list[list[Message]], list
     return train, held_out
 
 
-def data_card(paths: list[Path], n_train: int, n_held_out: int) -> dict[str, Any]:
-    """What the record says of the question-and-answer set."""
+def data_card(
+    paths: list[Path], n_train: int, n_held_out: int, corpus: Path | None
+) -> dict[str, Any]:
+    """What the record says of the question-and-answer set, and of the text mixed in."""
+    mixed = json.loads((corpus / "corpus.json").read_text()) if corpus else None
     return {
+        **({"mixed_in": mixed} if mixed else {}),
         "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths},
         "conversations_trained": n_train,
         "conversations_held_out": n_held_out,
@@ -97,6 +107,22 @@ def validation_batches(base: Checkpoint, held_out: list[list[Message]]) -> list[
     return [pad(examples[i : i + 32], pad_id) for i in range(0, len(examples), 32)]
 
 
+def train_config(args: argparse.Namespace, steps: int, row_tokens: int) -> TrainConfig:
+    return TrainConfig(
+        steps=steps,
+        batch_tokens=args.batch_tokens,
+        micro_batch_tokens=args.batch_tokens,
+        row_tokens=row_tokens,
+        warmup_steps=min(20, steps),
+        decay_share=1.0,
+        muon_lr=args.muon_lr,
+        adamw_lr=args.adamw_lr,
+        weight_decay=0.0,
+        seed=args.seed,
+        eval_every=args.eval_every,
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     device = pick_device(args.device)
@@ -107,19 +133,8 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f"There is no .jsonl file in {args.data}.")
     train, held_out = split(read_conversations(paths))
     batches, steps = batches_for(base, train, args)
-    config = TrainConfig(
-        steps=steps,
-        batch_tokens=args.batch_tokens,
-        micro_batch_tokens=args.batch_tokens,
-        row_tokens=base.model.config.max_context,
-        warmup_steps=min(20, steps),
-        decay_share=1.0,
-        muon_lr=args.muon_lr,
-        adamw_lr=args.adamw_lr,
-        weight_decay=0.0,
-        seed=args.seed,
-        eval_every=args.eval_every,
-    )
+    batches.fingerprint = f"{batches.fingerprint} {base.sha256}"
+    config = train_config(args, steps, base.model.config.max_context)
     with workers(device) as team:
         trainer = Trainer(
             base.model,
@@ -140,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
                 progress,
                 asdict(config),
                 hardware(device),
-                data=data_card(paths, len(train), len(held_out)),
+                data=data_card(paths, len(train), len(held_out), args.corpus),
                 parent_sha256=base.sha256,
             )
             save_checkpoint(args.out, base.model, base.tokenizer, record, end_token=END)

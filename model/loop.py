@@ -27,7 +27,7 @@ from model.data import Batch, BatchSource
 from model.device import mixed_precision
 from model.errors import BadInput
 from model.losses import next_token_loss
-from model.optim import make_optimizers, set_lr
+from model.optim import decay_start, make_optimizers, set_lr
 from model.transformer import Transformer
 
 
@@ -36,7 +36,7 @@ class Progress:
     """How far a run is, saved with it."""
 
     step: int = 0
-    tokens_seen: int = 0
+    tokens_seen: int = 0  # whose prediction counted
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -91,26 +91,27 @@ class Trainer:
             self.load_state()
 
     def train(self, *, stop_at: int | None = None) -> Progress:
-        """Train to the last step, or to `stop_at`; save on the way, at the end and when interrupted."""
-        with self._alone():
-            return self._train(min(self.config.steps, stop_at or self.config.steps))
+        """Train to the last step, or to `stop_at`. Ctrl+C and a polite kill end it after the running step.
+
+        The state is saved now and then and at the end, always between two steps: never a torn one.
+        """
+        last = min(self.config.steps, stop_at or self.config.steps)
+        with self._alone(), _signals() as caught:
+            self._train(last, caught)
+        if caught:
+            sys.exit(128 + caught[0])
+        return self.progress
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No second run in this folder; a polite kill saves like Ctrl+C."""
-        lock = FileLock(self.run / "lock", timeout=0)
-        is_main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, _exit) if is_main else None
+        """No second run in this folder."""
         try:
-            with lock if self.team.rank == 0 else nullcontext():
+            with FileLock(self.run / "lock", timeout=0) if self.team.rank == 0 else nullcontext():
                 yield
         except Timeout as error:
             raise BadInput(f"Another process is training in {self.run}.") from error
-        finally:
-            if is_main:
-                signal.signal(signal.SIGTERM, before)
 
-    def _train(self, last: int) -> Progress:
+    def _train(self, last: int, caught: list[int]) -> None:
         bar = tqdm(
             total=self.config.steps,
             initial=self.progress.step,
@@ -119,16 +120,13 @@ class Trainer:
             mininterval=1.0,
         )
         saved_at = time.monotonic()
-        try:
-            while self.progress.step < last:
+        with bar:
+            while self.progress.step < last and not caught:
                 self._step(bar)
                 if time.monotonic() - saved_at > self.config.save_every_s:
                     self.save_state()
                     saved_at = time.monotonic()
-        finally:
-            bar.close()
-            self.save_state()
-        return self.progress
+        self.save_state()
 
     def _step(self, bar: "tqdm[Any]") -> None:
         started = time.perf_counter()
@@ -141,9 +139,9 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         seconds = time.perf_counter() - started
-        n_tokens = int((batch.tokens.shape[1] - 1) * batch.tokens.shape[0])
+        n_tokens = batch.mask.numel()
         self.progress.step += 1
-        self.progress.tokens_seen += n_tokens
+        self.progress.tokens_seen += int(batch.mask.sum())
         self.progress.seconds += seconds
         bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{n_tokens / seconds:.0f}", refresh=False)
         bar.update()
@@ -153,10 +151,7 @@ class Trainer:
     def _accumulate_gradients(self, batch: Batch) -> float:
         """Mean loss of the whole batch in nats a token, its gradient left in the weights."""
         n_counted = max(1, int(batch.mask.sum()))
-        mine = Batch(
-            batch.tokens[self.team.rank :: self.team.world],
-            batch.mask[self.team.rank :: self.team.world],
-        )
+        mine = share(batch, self.team)
         rows = max(1, self.config.micro_batch_tokens // (batch.tokens.shape[1] - 1))
         parts = list(zip(torch.split(mine.tokens, rows), torch.split(mine.mask, rows), strict=True))
         total = torch.zeros((), device=self.device)
@@ -211,23 +206,71 @@ class Trainer:
             "optimizers": [o.state_dict() for o in self.optimizers],
             "progress": asdict(self.progress),
             "data": self.batches.fingerprint,
+            "config": asdict(self.config),
         }
         torch.save(state, self.run / "state.tmp")
         os.replace(self.run / "state.tmp", self.run / "state.pt")
 
     def load_state(self) -> None:
-        """Go on where the run stopped. Its length may change; its data may not."""
+        """Go on where the run stopped. Its length may change until the decay begins; nothing else may."""
         state = torch.load(self.run / "state.pt", map_location=self.device, weights_only=True)
+        progress = Progress(**state["progress"])
         if state["data"] != self.batches.fingerprint:
             raise BadInput(
                 f"The run in {self.run} was started with other data or another batch size. "
                 "Give the new run a folder of its own."
             )
+        self._check_config(TrainConfig(**state["config"]), progress.step)
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.progress = Progress(**state["progress"])
+        self.progress = progress
+
+    def _check_config(self, before: TrainConfig, step: int) -> None:
+        """Refuse to go on with other settings than those that the run was started with."""
+        free = {"steps", "micro_batch_tokens", "eval_every", "save_every_s"}
+        changed = [
+            name
+            for name, value in asdict(before).items()
+            if name not in free and value != getattr(self.config, name)
+        ]
+        if changed:
+            raise BadInput(
+                f"The run in {self.run} was started with another {', '.join(changed)}. "
+                "Give the new run a folder of its own."
+            )
+        has_decayed = step > min(decay_start(before), decay_start(self.config))
+        if before.steps != self.config.steps and has_decayed:
+            raise BadInput(
+                f"The run in {self.run} is at step {step} and its learning rate has begun to fall: "
+                f"its length of {before.steps} steps can no longer be changed."
+            )
 
 
-def _exit(signum: int, frame: object) -> None:
-    sys.exit(128 + signum)
+def share(batch: Batch, team: Workers) -> Batch:
+    """The rows of one process; where there is none for it, a row that does not count."""
+    tokens, mask = batch.tokens[team.rank :: team.world], batch.mask[team.rank :: team.world]
+    if len(tokens):
+        return Batch(tokens, mask)
+    return Batch(batch.tokens[:1], torch.zeros_like(batch.mask[:1]))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Signals that ask to stop are noted, not obeyed at once; a second one is."""
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if caught:
+            sys.exit(128 + number)
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -27,9 +27,13 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
 def lr_factor(step: int, config: TrainConfig) -> float:
     """Share of the highest learning rate at a step, between 0 and 1."""
     warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    decay_steps = round(config.decay_share * config.steps)
-    decay = min(1.0, (config.steps - step) / max(1, decay_steps))
+    decay = min(1.0, (config.steps - step) / max(1, config.steps - decay_start(config)))
     return min(warmup, decay)
+
+
+def decay_start(config: TrainConfig) -> int:
+    """The step at which the learning rate begins to fall."""
+    return config.steps - round(config.decay_share * config.steps)
 
 
 def set_lr(optimizers: list[Optimizer], step: int, config: TrainConfig) -> None:

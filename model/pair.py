@@ -7,8 +7,7 @@ import torch
 
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.errors import BrokenCheckpoint
-
-EMBEDDED = Path(__file__).resolve().parent / "checkpoints"
+from model.tokenizer import SPECIAL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +26,13 @@ def load_pair(base: Path, tuned: Path, *, device: torch.device | None = None) ->
         raise BrokenCheckpoint(f"{base} and {tuned} cut text into different tokens.")
     if pair.tuned.envelope != "chat":
         raise BrokenCheckpoint(f"{tuned} has no chat template: it is not a tuned checkpoint.")
+    if any(pair.tuned.tokenizer.token_id(token) is None for token in SPECIAL_TOKENS):
+        raise BrokenCheckpoint(
+            f"The tokenizer of {tuned} lacks one of {', '.join(SPECIAL_TOKENS)}."
+        )
+    if pair.tuned.record.parent_sha256 not in ("", pair.base.sha256):
+        raise BrokenCheckpoint(
+            f"{tuned} was not tuned from {base}, but from other weights "
+            f"(SHA-256 {pair.tuned.record.parent_sha256[:12]}…)."
+        )
     return pair

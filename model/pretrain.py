@@ -11,8 +11,9 @@ from pathlib import Path
 
 from model.checkpoint import TrainingRecord, save_checkpoint
 from model.config import ModelConfig, TrainConfig
-from model.data import TokenFile
+from model.data import Batch, TokenFile, count_windows
 from model.device import hardware, pick_device
+from model.errors import BadInput
 from model.loop import Trainer, workers
 from model.tokenizer import DOCUMENT, Tokenizer
 from model.transformer import Transformer, count_parameters, init_weights
@@ -51,9 +52,51 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     device = pick_device(args.device)
-    tokenizer = Tokenizer.load(args.corpus / "tokenizer.json")
-    model_config = ModelConfig(
-        vocab_size=len(tokenizer),
+    tokenizer = read_tokenizer(args.corpus)
+    config = train_config(args)
+    model = Transformer(model_config(args, len(tokenizer)))
+    init_weights(model, config.seed)
+    model.to(device)
+    n_rows = config.batch_tokens // config.row_tokens
+    with workers(device) as team:
+        trainer = Trainer(
+            model,
+            TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed),
+            config,
+            args.run_dir,
+            validation=validation_batches(args.corpus / "valid.bin", config.row_tokens, n_rows),
+            team=team,
+            is_mixed=not args.float32,
+            is_compiled=not args.no_compile,
+        )
+        if team.rank == 0:
+            print(f"{count_parameters(model) / 1e6:.1f} million parameters, {hardware(device)}")
+        progress = trainer.train(stop_at=args.stop_at)
+        if team.rank == 0 and args.out and progress.step >= config.steps:
+            corpus = json.loads((args.corpus / "corpus.json").read_text())
+            record = TrainingRecord.of(
+                "pretrain", progress, asdict(config), hardware(device), data=corpus
+            )
+            save_checkpoint(args.out, model, tokenizer, record, end_token=DOCUMENT)
+
+
+def read_tokenizer(corpus: Path) -> Tokenizer:
+    if not (corpus / "tokenizer.json").exists():
+        raise BadInput(f"There is no prepared corpus in {corpus}: make it with model.corpus first.")
+    return Tokenizer.load(corpus / "tokenizer.json")
+
+
+def validation_batches(path: Path, row_tokens: int, n_rows: int) -> list[Batch]:
+    """The same few batches each time; none where a small corpus has no validation text."""
+    if not count_windows(path, row_tokens):
+        return []
+    held_out = TokenFile(path, row_tokens, n_rows, seed=0)
+    return [held_out.batch(i) for i in range(N_VALIDATION_BATCHES)]
+
+
+def model_config(args: argparse.Namespace, vocab_size: int) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=vocab_size,
         n_layers=args.n_layers,
         width=args.width,
         n_heads=args.n_heads,
@@ -62,7 +105,10 @@ def main(argv: list[str] | None = None) -> None:
         ffn_width=args.ffn_width,
         max_context=args.context,
     )
-    config = TrainConfig(
+
+
+def train_config(args: argparse.Namespace) -> TrainConfig:
+    return TrainConfig(
         steps=args.steps,
         batch_tokens=args.batch_tokens,
         micro_batch_tokens=args.micro_batch_tokens,
@@ -74,33 +120,6 @@ def main(argv: list[str] | None = None) -> None:
         seed=args.seed,
         eval_every=args.eval_every,
     )
-    model = Transformer(model_config)
-    init_weights(model, config.seed)
-    model.to(device)
-    n_rows = config.batch_tokens // config.row_tokens
-    batches = TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed)
-    held_out = TokenFile(args.corpus / "valid.bin", config.row_tokens, n_rows, seed=0)
-    with workers(device) as team:
-        trainer = Trainer(
-            model,
-            batches,
-            config,
-            args.run_dir,
-            validation=[held_out.batch(i) for i in range(N_VALIDATION_BATCHES)],
-            team=team,
-            is_mixed=not args.float32,
-            is_compiled=not args.no_compile,
-        )
-        if team.rank == 0:
-            print(f"{count_parameters(model) / 1e6:.1f} million parameters, {hardware(device)}")
-        progress = trainer.train(stop_at=args.stop_at)
-        is_finished = progress.step == config.steps
-        if team.rank == 0 and is_finished and args.out:
-            corpus = json.loads((args.corpus / "corpus.json").read_text())
-            record = TrainingRecord.of(
-                "pretrain", progress, asdict(config), hardware(device), data=corpus
-            )
-            save_checkpoint(args.out, model, tokenizer, record, end_token=DOCUMENT)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,16 +18,14 @@ from model.evaluate import (
     score_text,
     share_by_category,
 )
-from model.pair import EMBEDDED
 
 
-def load_named(name: str, device: str | None) -> Checkpoint:
-    """`base` or `tuned` of the embedded pair, or any checkpoint folder."""
-    folder = EMBEDDED / name if name in ("base", "tuned") else Path(name)
-    return load_checkpoint(folder, device=pick_device(device))
+def load_named(name: str, named: Mapping[str, Path], device: str | None) -> Checkpoint:
+    """A checkpoint by its name (`base`, `tuned`), or any checkpoint folder."""
+    return load_checkpoint(named.get(name, Path(name)), device=pick_device(device))
 
 
-def generate_main(argv: list[str] | None = None) -> None:
+def generate_main(argv: list[str], named: Mapping[str, Path]) -> None:
     parser = argparse.ArgumentParser(prog="dois-treinos generate")
     parser.add_argument("--model", default="tuned", help="base, tuned, or a checkpoint folder")
     parser.add_argument("--prompt", required=True)
@@ -39,7 +38,7 @@ def generate_main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true", help="a JSON list instead of text")
     args = parser.parse_args(argv)
-    checkpoint = load_named(args.model, args.device)
+    checkpoint = load_named(args.model, named, args.device)
     try:
         params = [
             SamplingParams(
@@ -63,7 +62,9 @@ def generate_main(argv: list[str] | None = None) -> None:
             "seed": request.params.seed,
         }
         for request, events in zip(
-            requests, generate(Engine({"it": checkpoint}), requests), strict=True
+            requests,
+            generate(Engine({"it": checkpoint}, max_rows=min(args.n, 32)), requests),
+            strict=True,
         )
     ]
     if args.json:
@@ -72,7 +73,7 @@ def generate_main(argv: list[str] | None = None) -> None:
         print("\n".join(str(answer["text"]).strip() for answer in answers))
 
 
-def evaluate_main(argv: list[str] | None = None) -> None:
+def evaluate_main(argv: list[str], named: Mapping[str, Path]) -> None:
     parser = argparse.ArgumentParser(prog="dois-treinos evaluate")
     parser.add_argument(
         "--model",
@@ -88,7 +89,7 @@ def evaluate_main(argv: list[str] | None = None) -> None:
     if not args.text and not args.questions:
         parser.error("give --text, --questions or both")
     rows = [
-        {"model": name, **evaluate_one(load_named(name, args.device), args)}
+        {"model": name, **evaluate_one(load_named(name, named, args.device), args)}
         for name in args.model or ["base", "tuned"]
     ]
     if args.json:  # one model: an object; several: a list

@@ -8,12 +8,13 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Form, Header, Request
 from fastapi.responses import RedirectResponse
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
-from app.errors import AppError
+from app.errors import AppError, database_busy, retry_after
 from app.render import render, to_html, translate
 from app.routes.pages import render_page
 from app.security import COOKIE, COOKIE_MAX_AGE_S, new_token
@@ -21,7 +22,7 @@ from app.services import exchanges, participants
 from app.services.exchanges import DECK
 from app.services.generation import Job, Plan, Result
 from app.tables import Exposure, Side
-from app.views import ExchangeView, exchange_view
+from app.views import ExchangeView, Works, exchange_view
 
 router = APIRouter(prefix="/exchanges")
 
@@ -40,19 +41,21 @@ async def ask(
     """Put a prompt to both. A script gets the panes to fill; a plain browser waits for the answers."""
     token = token or new_token()
     try:
-        exposure, job = await start(services, token, text if deck is None else DECK[deck])
+        public_id, job = await start(services, token, text if deck is None else DECK[deck])
     except AppError as error:
         return refuse(request, services, error, is_htmx=is_htmx, text=text)
+    except OperationalError as error:
+        return refuse(request, services, database_busy(error), is_htmx=is_htmx, text=text)
     if is_htmx:
-        view = await load(services, token, exposure.public_id)
-        response: Response = render(request, "exchanges/_exchange.html", exchange=view)
+        view = await load(services, token, public_id)
+        headers = {"HX-Replace-Url": "/"}  # where a reload finds this exchange again
+        response: Response = render(
+            request, "exchanges/_new_exchange.html", headers=headers, exchange=view
+        )
     else:
-        services.generation.watch(job)
-        try:
+        with services.generation.watching(job):
             await job.done()
-        finally:
-            services.generation.unwatch(exposure.public_id, job)
-        response = RedirectResponse(f"/exchanges/{exposure.public_id}#exchange", status_code=303)
+        response = RedirectResponse(f"/exchanges/{public_id}#exchange", status_code=303)
     response.set_cookie(
         COOKIE,
         token,
@@ -64,25 +67,31 @@ async def ask(
     return response
 
 
-async def start(services: Services, token: str, text: str) -> tuple[Exposure, Job]:
+async def start(services: Services, token: str, text: str) -> tuple[str, Job]:
     """Keep the prompt and begin both answers; each is saved when it ends, whoever is watching."""
     generation = services.generation
     text = exchanges.clean_prompt(text)
     plans = generation.plan(text)
-    generation.check_room()
+    job = generation.reserve(exchanges.new_public_id())
 
     def create(session: Session) -> Exposure:
         participant = participants.find_or_create(session, token)
-        return exchanges.create(session, participant, text, plans, services.checkpoint_ids)
+        ids = services.checkpoint_ids
+        return exchanges.create(session, participant, job.key, text, plans, ids)
 
-    exposure = await services.db.write(create)
+    try:
+        exposure = await services.db.write(create)
+    except BaseException:
+        generation.release(job)
+        raise
     ids = {Side.LEFT: exposure.left_id, Side.RIGHT: exposure.right_id}
     by_side: dict[Side, Plan] = {exchanges.SIDE_OF[plan.role]: plan for plan in plans}
 
     async def save(side: Side, result: Result) -> None:
         await services.db.write(lambda s: exchanges.save_result(s, ids[side], result))
 
-    return exposure, generation.submit(exposure.public_id, by_side, save)
+    generation.submit(job, by_side, save)
+    return job.key, job
 
 
 def refuse(
@@ -90,21 +99,26 @@ def refuse(
 ) -> Response:
     """Say what is wrong beside the box, and leave in it what was written."""
     sentence = translate(request, error.message, **error.values)
-    if not is_htmx:
-        return render_page(
-            request, services, None, status=error.status, error=sentence, text=text[:10_000]
+    if is_htmx:
+        headers = {"HX-Retarget": "#composer-error", "HX-Reswap": "innerHTML"}
+        response: Response = render(
+            request, "_sentence.html", status=error.status, headers=headers, sentence=sentence
         )
-    headers = {"HX-Retarget": "#composer-error", "HX-Reswap": "innerHTML"}
-    return render(
-        request, "_sentence.html", status=error.status, headers=headers, sentence=sentence
-    )
+    else:
+        response = render_page(
+            request, services, None, status=error.status, error=sentence, text=text[:20_000]
+        )
+    response.headers.update(retry_after(error))
+    return response
 
 
 async def load(services: Services, token: str | None, public_id: str) -> ExchangeView:
+    works = Works.now(services.generation)
+
     def work(session: Session) -> ExchangeView:
         participant = participants.find(session, token)
         exposure = exchanges.get(session, participant, public_id)
-        return exchange_view(session, exposure, services.generation)
+        return exchange_view(session, exposure, works)
 
     return await services.db.read(work)
 
@@ -146,28 +160,38 @@ async def events(
     """New text for each side as it comes; the whole answer when a side is finished; then `done`."""
     job = services.generation.jobs.get(public_id)
     finished: set[Side] = set()
-    if job:
-        services.generation.watch(job)
-        try:
-            while len(finished) < len(Side) and not stop.is_set():
-                changed = asyncio.ensure_future(job.changed())
-                await asyncio.sleep(0)  # from here on no change is missed
-                parts = [text_part(request, public_id, side, job, shown) for side in Side]
-                for side in job.saved - finished:
-                    finished.add(side)
-                    parts.append(await answer_part(request, services, token, public_id, side))
-                if data := "".join(parts):
-                    yield {"id": f"{shown[Side.LEFT]}-{shown[Side.RIGHT]}", "data": data}
-                    await asyncio.sleep(MIN_EVENT_GAP_S)
-                if len(finished) < len(Side):
-                    await changed
-                changed.cancel()
-        finally:
-            services.generation.unwatch(public_id, job)
-    else:  # finished before the browser came, or written by another process
+    if job is None:  # finished before the browser came
         for side in Side:
             yield {"data": await answer_part(request, services, token, public_id, side)}
+        yield {"event": "done", "data": "1"}
+        return
+    with services.generation.watching(job):
+        while len(finished) < len(Side):
+            change = job.change
+            parts = [text_part(request, public_id, side, job, shown) for side in Side]
+            for side in job.saved - finished:
+                finished.add(side)
+                parts.append(await answer_part(request, services, token, public_id, side))
+            if data := "".join(parts):
+                yield {"id": f"{shown[Side.LEFT]}-{shown[Side.RIGHT]}", "data": data}
+                await asyncio.sleep(MIN_EVENT_GAP_S)
+            elif stop.is_set():
+                return  # without `done`: the browser comes back to the restarted server
+            else:
+                await first_of(change, stop)
     yield {"event": "done", "data": "1"}
+
+
+async def first_of(change: asyncio.Event, stop: anyio.Event) -> None:
+    """Until either event."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(event: asyncio.Event | anyio.Event) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait, change)
+        group.start_soon(wait, stop)
 
 
 def text_part(

@@ -12,7 +12,7 @@ from app.i18n import COOKIE, LOCALES
 from app.render import render
 from app.services import exchanges, participants
 from app.services.exchanges import DECK, MAX_PROMPT_CHARACTERS
-from app.views import ExchangeView, empty_exchange, exchange_view
+from app.views import ExchangeView, Works, empty_exchange, exchange_view
 
 router = APIRouter()
 
@@ -22,14 +22,21 @@ async def front_page(
     request: Request, services: ServicesDep, token: TokenDep, new: bool = False
 ) -> Response:
     """The open page: alone, without any room. It goes on showing the visitor's last exchange."""
+    works = Works.now(services.generation)
 
     def load(session: Session) -> ExchangeView | None:
         participant = participants.find(session, token)
         exposure = exchanges.latest(session, participant) if participant else None
-        return exchange_view(session, exposure, services.generation) if exposure else None
+        return exchange_view(session, exposure, works) if exposure else None
 
     view = None if new else await services.db.read(load)
     return render_page(request, services, view)
+
+
+@router.get("/exchanges")
+async def no_exchange() -> Response:
+    """Where a browser without script stands after a refused prompt, if it reloads."""
+    return RedirectResponse("/", status_code=303)
 
 
 @router.get("/exchanges/{public_id}")
@@ -37,11 +44,12 @@ async def exchange_page(
     request: Request, services: ServicesDep, token: TokenDep, public_id: str
 ) -> Response:
     """One exchange at its own address; where a browser without script is sent."""
+    works = Works.now(services.generation)
 
     def load(session: Session) -> ExchangeView:
         participant = participants.find(session, token)
         exposure = exchanges.get(session, participant, public_id)
-        return exchange_view(session, exposure, services.generation)
+        return exchange_view(session, exposure, works)
 
     return render_page(request, services, await services.db.read(load))
 

@@ -11,7 +11,7 @@ from app.deps import IsHtmxDep, ServicesDep, TokenDep
 from app.render import render
 from app.services import participants, votes
 from app.tables import Side
-from app.views import PaneView, pane_view
+from app.views import PaneView, Works, pane_view
 
 router = APIRouter(prefix="/exchanges")
 
@@ -25,15 +25,17 @@ async def vote(
     public_id: str,
     side: Annotated[Side, Form()],
     value: Annotated[int, Form(ge=-1, le=1)],
-    key: Annotated[str, Form(min_length=1, max_length=64)],
+    key: Annotated[str, Form(max_length=64, pattern=r"^[\w-]+$")],
 ) -> Response:
     """Thumb up (1), down (-1), or taken back (0)."""
+
+    works = Works.now(services.generation)
 
     def cast(session: Session) -> PaneView:
         participant = participants.find(session, token)
         exposure = votes.cast_thumb(session, participant, public_id, side, value or None, key)
         thumb = votes.current_thumbs(session, exposure).get(side)
-        return pane_view(exposure, side, thumb, services.generation)
+        return pane_view(exposure, side, thumb, works)
 
     pane = await services.db.write(cast)
     if is_htmx:

@@ -11,7 +11,9 @@ def register(session: Session, facts: list[CheckpointFacts]) -> dict[Role, int]:
     """The row ids of the hosted checkpoints, new rows where these weights were never here."""
     ids: dict[Role, int] = {}
     for fact in facts:
-        row = session.scalar(select(Checkpoint).where(Checkpoint.sha256 == fact.sha256))
+        row = session.scalar(
+            select(Checkpoint).where(Checkpoint.sha256 == fact.sha256, Checkpoint.role == fact.role)
+        )
         if row is None:
             parent = session.scalar(
                 select(Checkpoint).where(Checkpoint.sha256 == str(fact.recipe["parent_sha256"]))

@@ -31,13 +31,16 @@ DECK = (  # slide 6 of the lecture, word for word
     "Diga bem rápido: os três melhores restaurantes de Paris",
     "Diga bem rápido: qual a cidade mais alta do Brasil?",
 )
+NOT_TEXT = N_("Isto não parece texto: há caracteres que não se podem ler.")
 SIDE_OF = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}  # on the open page, in the lecture's order
 
 
 def clean_prompt(text: str) -> str:
     """The text as it is kept and asked; Invalid with a sentence where it cannot be."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
-    if not text:
+    if not any(unicodedata.category(c)[0] not in "ZC" for c in text):  # nothing to be seen
+        if any(unicodedata.category(c) == "Cc" and not c.isspace() for c in text):
+            raise Invalid(NOT_TEXT)
         raise Invalid(N_("Escreva alguma coisa primeiro."))
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise Invalid(
@@ -49,13 +52,18 @@ def clean_prompt(text: str) -> str:
         any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text)
         or "\ufffd" in text
     ):
-        raise Invalid(N_("Isto não parece texto: há caracteres que não se podem ler."))
+        raise Invalid(NOT_TEXT)
     return text
+
+
+def new_public_id() -> str:
+    return secrets.token_urlsafe(12)
 
 
 def create(
     session: Session,
     participant: Participant,
+    public_id: str,
     text: str,
     plans: list[Plan],
     checkpoint_ids: dict[Role, int],
@@ -82,7 +90,7 @@ def create(
     session.add_all(generations.values())
     session.flush()
     exposure = Exposure(
-        public_id=secrets.token_urlsafe(12),
+        public_id=public_id,
         participant_id=participant.id,
         prompt_id=prompt.id,
         left_id=generations[Side.LEFT].id,
@@ -96,7 +104,9 @@ def create(
 
 def get(session: Session, participant: Participant | None, public_id: str) -> Exposure:
     """An exposure with all that is shown of it; NotFound where it is not this participant's."""
-    exposure = session.scalar(_shown().where(Exposure.public_id == public_id))
+    is_possible = public_id.isascii() and public_id.isprintable()
+    query = _shown().where(Exposure.public_id == public_id)
+    exposure = session.scalar(query) if is_possible else None
     if exposure is None or participant is None or exposure.participant_id != participant.id:
         raise NotFound(N_("Esta resposta não existe ou não é sua."))
     return exposure
@@ -132,12 +142,10 @@ def save_result(session: Session, generation_id: int, result: Result) -> None:
 
 
 def close_abandoned(session: Session) -> None:
-    """Answers that no process is writing any more, because one was killed while it wrote."""
+    """At a start: answers that nobody is writing any more, because the last process was killed."""
     session.execute(
         update(Generation)
-        .where(
-            Generation.finish_reason.is_(None), Generation.created_at < now() - timedelta(minutes=2)
-        )
+        .where(Generation.finish_reason.is_(None))
         .values(finish_reason=Finish.ERROR)
     )
 

@@ -10,8 +10,11 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.errors import N_, Busy, Invalid
 from app.tables import Envelope, Finish, Role, Side
@@ -25,6 +28,13 @@ from model.transformer import count_parameters
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_TOKENS = 64
+SAVE_DELAYS_S = (
+    0.5,
+    1,
+    2,
+    4,
+    8,
+)  # between tries; after the last, the answer is lost and shown as failed
 MIN_ANSWER_TOKENS = 16  # room for an answer that a prompt must leave in the context
 
 
@@ -37,6 +47,8 @@ class CheckpointFacts:
     n_parameters: int
     tokens_seen: int  # in pretraining
     n_conversations: int  # read in fine-tuning
+    n_sources: int  # texts of the pretraining corpus; 0 where its record does not say
+    genre_shares: dict[str, float]  # of a pass over that corpus, largest first
     recipe: dict[str, object]
 
 
@@ -66,10 +78,12 @@ class Result:
 class Job:
     """An exchange in the works: what each side has written so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.results = {side: Result() for side in Side}
-        self.saved: set[Side] = set()  # finished and in the database
+        self.saved: set[Side] = set()  # finished, and in the database
         self.n_watchers = 0
+        self.leave_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -81,13 +95,14 @@ class Job:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self) -> None:
-        """Until there is something new. Look at the job after this is called, not before."""
-        await self._changed.wait()
+    @property
+    def change(self) -> asyncio.Event:
+        """Set when there is something new. Take it, then look at the job, then wait for it."""
+        return self._changed
 
     async def done(self) -> None:
         while not self.is_done:
-            await self.changed()
+            await self.change.wait()
 
 
 Save = Callable[[Side, Result], Awaitable[None]]
@@ -134,6 +149,7 @@ class GenerationService:
 
     def facts(self) -> list[CheckpointFacts]:
         base = self._checkpoints[Role.BASE].record
+        sources = base.data.get("sources", [])
         return [
             CheckpointFacts(
                 role=role,
@@ -141,6 +157,8 @@ class GenerationService:
                 n_parameters=count_parameters(c.model),
                 tokens_seen=base.tokens_seen,
                 n_conversations=c.record.data.get("conversations_trained", 0),
+                n_sources=len(sources),
+                genre_shares=genre_shares(sources),
                 recipe={
                     "stage": c.record.stage,
                     "steps": c.record.steps,
@@ -180,40 +198,51 @@ class GenerationService:
             )
         return plans
 
-    def view_prompt(self, role: Role, ids: list[int]) -> list[TokenView]:
-        """A prompt as the network read it, token by token."""
-        return view_tokens(self._checkpoints[role].tokenizer, ids)
+    def view_prompt(self, sha256: str, ids: list[int]) -> list[TokenView]:
+        """A prompt as the network read it, token by token; nothing where that network is not hosted now."""
+        for checkpoint in self._checkpoints.values():
+            if checkpoint.sha256 == sha256:
+                return view_tokens(checkpoint.tokenizer, ids)
+        return []
 
-    def check_room(self) -> None:
-        """Busy where as many exchanges are in the works as may be."""
-        if len(self.jobs) >= self.max_jobs:
+    def reserve(self, key: str) -> Job:
+        """A place for an exchange; Busy where as many are in the works as may be."""
+        if len(self.jobs) >= self.max_jobs or not self.is_alive:
             raise Busy(N_("A sala está cheia: tente de novo em %(seconds)s s."), retry_after_s=5)
+        job = self.jobs[key] = Job(key)
+        return job
 
-    def submit(self, key: str, plans: dict[Side, Plan], save: Save) -> Job:
-        """Start writing both sides; `save` is called once for each, whatever happens."""
-        job = self.jobs[key] = Job()
+    def release(self, job: Job) -> None:
+        """Give the place back."""
+        self.jobs.pop(job.key, None)
+
+    def submit(self, job: Job, plans: dict[Side, Plan], save: Save) -> None:
+        """Start writing both sides; `save` is called for each, whatever happens."""
         now = time.perf_counter()
         for side, plan in plans.items():
             running = _Running(job, side, save, now)
             request = Request(checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params)
             self._inbox.put(lambda r=request, w=running: self._add(r, w))  # type: ignore[misc]
-        self._check_left(key, job)
-        return job
+        self._expect_reader(job)
 
-    def watch(self, job: Job) -> None:
+    @contextmanager
+    def watching(self, job: Job) -> Iterator[None]:
+        """One reader more; when the last has gone and none comes in time, the rest is not written."""
         job.n_watchers += 1
+        if job.leave_timer:
+            job.leave_timer.cancel()
+        try:
+            yield
+        finally:
+            job.n_watchers -= 1
+            if job.n_watchers == 0:
+                self._expect_reader(job)
 
-    def unwatch(self, key: str, job: Job) -> None:
-        """One reader less; when none comes back in time, the rest is not written."""
-        job.n_watchers -= 1
-        self._check_left(key, job)
+    def _expect_reader(self, job: Job) -> None:
+        def leave() -> None:
+            self._inbox.put(lambda: self._cancel(job))
 
-    def _check_left(self, key: str, job: Job) -> None:
-        def check() -> None:
-            if job.n_watchers == 0 and self.jobs.get(key) is job:
-                self._inbox.put(lambda: self._cancel(job))
-
-        self._loop.call_later(self.leave_grace_s, check)
+        job.leave_timer = self._loop.call_later(self.leave_grace_s, leave)
 
     # --- in the engine's thread ---
 
@@ -246,7 +275,11 @@ class GenerationService:
         self._loop.call_soon_threadsafe(self._deliver, pairs)
 
     def _add(self, request: Request, running: _Running) -> None:
-        self._running[self.engine.add(request)] = running
+        try:
+            self._running[self.engine.add(request)] = running
+        except Exception:
+            log.exception("a request could not be added to the engine")
+            self._loop.call_soon_threadsafe(self._fail, [running])
 
     def _cancel(self, job: Job) -> None:
         for sequence_id, running in list(self._running.items()):
@@ -286,15 +319,25 @@ class GenerationService:
 
     async def _save(self, running: _Running, result: Result) -> None:
         job = running.job
-        try:
-            await running.save(running.side, result)
-        except Exception:
-            log.exception("an answer could not be saved")
-            result.finish = Finish.ERROR
+        for delay_s in SAVE_DELAYS_S:
+            try:
+                await running.save(running.side, result)
+                break
+            except Exception as error:  # locked, restarting, full: it may pass
+                log.error("an answer could not be saved yet: %s", type(error).__name__)
+                await asyncio.sleep(delay_s)
         job.saved.add(running.side)
         if job.is_done:
-            self.jobs = {key: j for key, j in self.jobs.items() if j is not job}
+            self.release(job)
         job.notify()
+
+
+def genre_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
+    """Each genre's share of the tokens of a corpus, largest first."""
+    tokens: Counter[str] = Counter()
+    for source in sources:
+        tokens[source["genre"]] += source["n_tokens"]
+    return {genre: n / tokens.total() for genre, n in tokens.most_common() if n}
 
 
 def _ms_since(start: float) -> float:

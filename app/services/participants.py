@@ -1,6 +1,9 @@
 """Who is asking: a browser with a random cookie, nothing more."""
 
+from contextlib import suppress
+
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.security import hash_token
@@ -19,6 +22,10 @@ def find_or_create(session: Session, token: str) -> Participant:
     participant = find(session, token)
     if participant is None:
         participant = Participant(token_hash=hash_token(token))
-        session.add(participant)
-        session.flush()
+        with suppress(IntegrityError), session.begin_nested():  # two first prompts at once
+            session.add(participant)
+            session.flush()
+            return participant
+        participant = find(session, token)
+        assert participant is not None
     return participant

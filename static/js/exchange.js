@@ -17,3 +17,12 @@ document.addEventListener("htmx:after:swap", () => {
     panes.scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
   }
 });
+
+// A request that never reached the server is told at the bottom, until the next one is sent or it is tapped.
+const notice = document.getElementById("notice");
+
+document.addEventListener("htmx:error", () => {
+  if (notice) notice.textContent = notice.dataset.offline ?? "";
+});
+document.addEventListener("htmx:before:request", () => notice?.replaceChildren());
+notice?.addEventListener("click", () => notice.replaceChildren());

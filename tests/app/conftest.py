@@ -70,17 +70,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.db'}"
     url: str = request.getfixturevalue("postgres_url")
+    schema = f"dois_treinos_{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"  # nobody else's
     db = Database(url)
     with db.engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
     db.close()
-    return url
+    return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(database_url=database_url, leave_grace_s=0.2, max_exchanges=8)
+    return Settings(database_url=database_url, leave_grace_s=60, max_exchanges=8)
 
 
 @pytest.fixture

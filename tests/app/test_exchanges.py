@@ -2,11 +2,14 @@ import threading
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 from support import HTMX, exchange_id, rows, slow_down, wait_until
 
 from app.db import Database
+from app.services import exchanges
+from app.services import generation as generation_module
 from app.services.exchanges import DECK
-from app.tables import Checkpoint, Exposure, Generation, Prompt
+from app.tables import Checkpoint, Exposure, Generation, Participant, Prompt
 from model.chat import chat_prompt, raw_prompt
 from model.config import SamplingParams
 from model.engine import Engine, Request, generate
@@ -101,9 +104,10 @@ def test_the_front_page_comes_back_to_the_last_exchange(client: TestClient) -> N
 def test_who_leaves_frees_the_place_and_what_was_written_is_kept(
     client: TestClient, db: Database, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    generation = client.app.state.services.generation  # type: ignore[attr-defined]
+    generation.leave_grace_s = 0.2
     slow_down(client, monkeypatch, 0.05)
     client.post("/exchanges", data={"text": "O rato roeu"}, headers=HTMX)  # and nobody watches
-    generation = client.app.state.services.generation  # type: ignore[attr-defined]
     wait_until(lambda: not generation.jobs)
     kept = rows(db, Generation)
     assert [g.finish_reason for g in kept] == ["cancelled"] * 2
@@ -128,21 +132,95 @@ def test_a_failing_engine_is_told_and_the_next_prompt_works(
     assert [g.finish_reason == "error" for g in rows(db, Generation)] == [True, True, False, False]
 
 
+def test_a_save_that_fails_at_first_is_tried_again(
+    client: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation_module, "SAVE_DELAYS_S", (0.01, 0.01, 0.01))
+    failures = fail_saves(monkeypatch, 4)
+    page = client.post("/exchanges", data={"text": "O rato"}).text
+    assert not failures
+    assert "Houve uma falha" not in page
+    assert all(g.text for g in rows(db, Generation))
+
+
+def test_an_answer_that_cannot_be_saved_is_shown_as_failed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation_module, "SAVE_DELAYS_S", (0.01, 0.01))
+    fail_saves(monkeypatch, 100)
+    page = client.post("/exchanges", data={"text": "O rato"}).text
+    assert page.count("Houve uma falha no meio da resposta") == 2
+
+
+def fail_saves(monkeypatch: pytest.MonkeyPatch, n: int) -> list[None]:
+    """The next n saves of an answer fail as a locked database would; what is left of them comes back."""
+    left: list[None] = [None] * n
+    save = exchanges.save_result
+
+    def fail(*args: object) -> None:
+        if left:
+            left.pop()
+            raise OperationalError("UPDATE", None, Exception("database is locked"))
+        save(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exchanges, "save_result", fail)
+    return left
+
+
+def test_many_taps_in_one_instant_cannot_overfill_the_room(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(client, monkeypatch, 0.2)
+    start = threading.Barrier(20)
+    statuses = []
+
+    def tap(n: int) -> None:
+        start.wait()
+        response = client.post("/exchanges", data={"text": f"rato {n}"}, headers=HTMX)
+        statuses.append(response.status_code)
+
+    threads = [threading.Thread(target=tap, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200] * 8 + [503] * 12
+
+
+def test_two_first_prompts_of_one_browser_are_one_participant(
+    client: TestClient, db: Database
+) -> None:
+    client.cookies.set("participante", "um-cookie-de-outro-banco")
+    threads = [
+        threading.Thread(
+            target=client.post, args=("/exchanges",), kwargs={"data": {"text": "rato"}}
+        )
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(rows(db, Participant)) == 1
+    assert len(rows(db, Exposure)) == 6
+
+
 def test_a_full_room_says_when_to_come_back(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_down(client, monkeypatch, 0.2)
-    client.app.state.services.generation.leave_grace_s = 60  # type: ignore[attr-defined]
     answers = [
         client.post("/exchanges", data={"text": f"rato {i}"}, headers=HTMX) for i in range(9)
     ]
     assert [a.status_code for a in answers] == [200] * 8 + [503]
     assert "A sala está cheia" in answers[8].text
+    assert answers[8].headers["retry-after"] == "5"
 
 
 BAD_PROMPTS = {
     "": "Escreva alguma coisa",
     "   \n ": "Escreva alguma coisa",
+    "\u200b\u200e": "Escreva alguma coisa",
     "a" * 501: "501 caracteres",
     "🦜" * 10_000: "10000 caracteres",
     "abc\x00def": "não parece texto",

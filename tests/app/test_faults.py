@@ -82,15 +82,11 @@ def test_the_same_weights_are_one_row_however_often_the_server_starts(
 def test_what_a_killed_server_left_unfinished_is_closed(
     client: TestClient, settings: Settings, db: Database, pair: Pair
 ) -> None:
-    from datetime import timedelta
-
     from sqlalchemy import update
 
-    from app.tables import now
-
     client.post("/exchanges", data={"text": "O rato"})
-    old = {"finish_reason": None, "created_at": now() - timedelta(minutes=5)}
-    db.write_now(lambda s: s.execute(update(Generation).values(old)))
+    db.write_now(lambda s: s.execute(update(Generation).values(finish_reason=None)))
+    assert client.get("/").text.count("Houve uma falha no meio da resposta") == 2
     with TestClient(create_app(settings, Database(settings.database_url), pair)):
         pass
     assert [g.finish_reason for g in rows(db, Generation)] == ["error", "error"]
@@ -107,6 +103,14 @@ def locked(path: Path) -> Iterator[None]:
         connection.close()
 
 
+def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Isto não é um banco de dados. " * 20)
+    with pytest.raises(Unusable, match=r"cannot be used.*not a database"):
+        Database(f"sqlite:///{tmp_path / 'notes.txt'}").upgrade()
+    with pytest.raises(Unusable, match="cannot be used"):
+        Database("mysql://app@localhost/app")
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_locked_database_is_a_sentence_and_nothing_is_lost(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,6 +125,7 @@ def test_a_locked_database_is_a_sentence_and_nothing_is_lost(
         assert response.status_code == 503
         assert "O banco de dados não aceitou agora" in response.text
         assert response.headers["retry-after"] == "3"
+        assert ">O rato</textarea>" in response.text
     assert client.post("/exchanges", data={"text": "O rato"}).status_code == 200
 
 
@@ -209,7 +214,12 @@ def test_evaluate_prints_bits_per_byte_and_the_share_of_questions(
     ("args", "sentence"),
     [
         (["generate", "--model", "nada", "--prompt", "x"], "There is no checkpoint folder nada"),
-        (["evaluate", "--model", "base", "--text", "nada.txt"], "nada.txt"),
+        (
+            ["evaluate", "--model", "nada", "--text", "nada.txt"],
+            "There is no checkpoint folder nada",
+        ),
+        (["train", "pretrain", "--corpus", "nada"], "There is no prepared corpus in nada"),
+        (["serve", "--port", "80000"], "PORT"),
         (["train", "nada"], "usage"),
     ],
 )

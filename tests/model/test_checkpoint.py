@@ -76,3 +76,13 @@ def test_a_pair_needs_a_tuned_checkpoint(base: Checkpoint, tuned: Checkpoint) ->
     assert load_pair(base.folder, tuned.folder).tuned.sha256 == tuned.sha256
     with pytest.raises(BrokenCheckpoint, match="no chat template"):
         load_pair(base.folder, base.folder)
+
+
+def test_a_tuned_checkpoint_of_another_base_is_refused(
+    base: Checkpoint, tuned: Checkpoint, tmp_path: Path
+) -> None:
+    stranger = Path(shutil.copytree(tuned.folder, tmp_path / "tuned"))
+    record = json.loads((stranger / "training.json").read_text())
+    (stranger / "training.json").write_text(json.dumps({**record, "parent_sha256": "f" * 64}))
+    with pytest.raises(BrokenCheckpoint, match="was not tuned from"):
+        load_pair(base.folder, stranger)

@@ -40,7 +40,7 @@ def upgrade() -> None:
             ["parent_id"], ["checkpoint.id"], name=op.f("fk_checkpoint_parent_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoint")),
-        sa.UniqueConstraint("sha256", name=op.f("uq_checkpoint_sha256")),
+        sa.UniqueConstraint("sha256", "role", name=op.f("uq_checkpoint_sha256_role")),
     )
     op.create_table(
         "participant",
