@@ -37,14 +37,17 @@ class TrainingRecord:
 
     stage: str  # pretrain | finetune | unknown
     steps: int = 0
-    tokens_seen: int = 0
-    seconds: float = 0.0  # of training, over all sittings
+    tokens_seen: int = 0  # with those of the parent's record
+    seconds: float = 0.0  # of training, over all sittings, likewise
     hardware: str = ""
     commit: str = ""
     finished: str = ""  # ISO 8601, UTC
     torch: str = torch.__version__
     parent_sha256: str = ""
     weights_sha256: str = ""
+    parent: dict[str, Any] = field(
+        default_factory=dict
+    )  # the record that a second reading goes on from
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -73,6 +76,12 @@ class TrainingRecord:
             data=data,
             curve=progress.curve,
         )
+
+    def reads_on_from(self, parent: Self) -> None:
+        """Add what the weights had read before this run."""
+        self.parent, self.parent_sha256 = asdict(parent), parent.weights_sha256
+        self.tokens_seen += parent.tokens_seen
+        self.seconds = round(self.seconds + parent.seconds, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +113,7 @@ def save_checkpoint(
         for k, v in model.state_dict().items()
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # for other users too, such as a container's
     tokenizer.save(folder / "tokenizer.json")
     bos, eos, pad = (tokenizer.token_id(t) for t in (DOCUMENT, end_token, PAD))
     _write(folder / "config.json", hf_config(model.config, bos, eos, pad))
