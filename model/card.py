@@ -30,7 +30,8 @@ def checkpoint_card(name: str, record: dict[str, Any], n_parameters: int) -> str
         "",
     ]
     if record["parent_sha256"]:
-        lines += [f"Tuned from the weights with SHA-256 `{record['parent_sha256']}`.", ""]
+        verb = "Tuned" if record["stage"] == "finetune" else "Read on"
+        lines += [f"{verb} from the weights with SHA-256 `{record['parent_sha256']}`.", ""]
     if "files" in data:
         lines += [
             f"{data['conversations_trained']} conversations written for this project "
@@ -39,6 +40,9 @@ def checkpoint_card(name: str, record: dict[str, Any], n_parameters: int) -> str
         ]
     if "sources" in data:
         lines += [*source_table(data["sources"]), ""]
+    if record["parent"]:
+        lines += [f"Before, {record['parent']['tokens_seen'] / 1e6:.1f} million tokens of:", ""]
+        lines += [*source_table(record["parent"]["data"]["sources"]), ""]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 Reads every `.txt` and `.txt.xz` (UTF-8, a paragraph a line, documents separated by a line `<|doc|>`), drops
 repeated documents, keeps one document in a hundred for validation, learns a tokenizer and writes token files.
 A `SOURCES.tsv` beside the texts may say how often each source is read in a pass (`suggested_weight`), and its
-genre, origin and licence.
+genre, origin and licence; `--weights` takes a table of our own (`name`, `weight`), where 0 leaves a source out.
 """
 
 import argparse
@@ -69,6 +69,27 @@ def find_sources(folder: Path) -> list[Source]:
             )
         )
     return sources
+
+
+def read_weights(table: Path) -> dict[str, float]:
+    """Times each source is read in one pass, by name."""
+    with table.open(encoding="utf-8", newline="") as file:
+        try:
+            return {
+                row["name"]: float(row["weight"]) for row in csv.DictReader(file, delimiter="\t")
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{table} needs the columns name and weight, a number.") from error
+
+
+def weigh(sources: list[Source], weights: dict[str, float]) -> list[Source]:
+    """The sources with the weights of a table, those of weight 0 left out."""
+    unknown = weights.keys() - {source.name for source in sources}
+    if unknown:
+        raise BadInput(f"There is no source named {', '.join(sorted(unknown))}.")
+    for source in sources:
+        source.weight = weights.get(source.name, source.weight)
+    return [source for source in sources if source.weight]
 
 
 def documents(path: Path) -> Iterator[str]:
@@ -180,12 +201,15 @@ def prepare(
     *,
     vocab_size: int,
     tokenizer_path: Path | None,
+    weights: Path | None,
     sample_bytes: int,
     seed: int,
 ) -> None:
     """Everything that pretraining reads, from folders of texts."""
     out.mkdir(parents=True, exist_ok=True)
     sources = [source for folder in folders for source in find_sources(folder)]
+    if weights:
+        sources = weigh(sources, read_weights(weights))
     pairs = list(read_sources(sources))
     if tokenizer_path:
         tokenizer = Tokenizer.load(tokenizer_path)
@@ -221,6 +245,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--tokenizer", type=Path, help="use this tokenizer.json instead of learning one"
     )
+    parser.add_argument("--weights", type=Path, help="a table of how often to read each source")
     parser.add_argument(
         "--sample-bytes", type=int, default=40_000_000, help="text to learn merges from"
     )
@@ -231,6 +256,7 @@ def main(argv: list[str] | None = None) -> None:
         args.out,
         vocab_size=args.vocab_size,
         tokenizer_path=args.tokenizer,
+        weights=args.weights,
         sample_bytes=args.sample_bytes,
         seed=args.seed,
     )

@@ -1,7 +1,7 @@
 """Learning by reading: `python -m model.pretrain --corpus runs/corpus --run-dir runs/base --steps 1500`.
 
 Start it again with the same folder and it goes on where it stopped. `--out` receives the finished checkpoint.
-Several processes: `torchrun --nproc-per-node 2 -m model.pretrain …`.
+`--init` reads on from a finished checkpoint. Several processes: `torchrun --nproc-per-node 2 -m model.pretrain …`.
 """
 
 import argparse
@@ -9,7 +9,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from model.checkpoint import TrainingRecord, save_checkpoint
+import torch
+
+from model.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
 from model.config import ModelConfig, TrainConfig
 from model.data import Batch, TokenFile, count_windows
 from model.device import hardware, pick_device
@@ -30,6 +32,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--run-dir", type=Path, default=Path("runs/base"), help="state and log; resumed if there"
     )
     parser.add_argument("--out", type=Path, help="where the finished checkpoint goes")
+    parser.add_argument("--init", type=Path, help="read on from this checkpoint, of its shape")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--stop-at", type=int, help="stop here, before the last step")
     for name, default in (("n-layers", 8), ("width", 384), ("n-heads", 6), ("ffn-width", 1024)):
@@ -54,14 +57,20 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device(args.device)
     tokenizer = read_tokenizer(args.corpus)
     config = train_config(args)
-    model = Transformer(model_config(args, len(tokenizer)))
-    init_weights(model, config.seed)
-    model.to(device)
+    parent = read_parent(args.init, args.corpus, device) if args.init else None
+    if parent:
+        model = parent.model.train().requires_grad_(True)
+    else:
+        model = Transformer(model_config(args, len(tokenizer))).to(device)
+        init_weights(model, config.seed)
     n_rows = config.batch_tokens // config.row_tokens
+    batches = TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed)
+    if parent:
+        batches.fingerprint += f" {parent.sha256}"
     with workers(device) as team:
         trainer = Trainer(
             model,
-            TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed),
+            batches,
             config,
             args.run_dir,
             validation=validation_batches(args.corpus / "valid.bin", config.row_tokens, n_rows),
@@ -77,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
             record = TrainingRecord.of(
                 "pretrain", progress, asdict(config), hardware(device), data=corpus
             )
+            if parent:
+                record.reads_on_from(parent.record)
             save_checkpoint(args.out, model, tokenizer, record, end_token=DOCUMENT)
 
 
@@ -84,6 +95,18 @@ def read_tokenizer(corpus: Path) -> Tokenizer:
     if not (corpus / "tokenizer.json").exists():
         raise BadInput(f"There is no prepared corpus in {corpus}: make it with model.corpus first.")
     return Tokenizer.load(corpus / "tokenizer.json")
+
+
+def read_parent(folder: Path, corpus: Path, device: torch.device) -> Checkpoint:
+    """The checkpoint to read on from, whose tokens must be those of the corpus."""
+    parent = load_checkpoint(folder, device=device)
+    theirs, ours = folder / "tokenizer.json", corpus / "tokenizer.json"
+    if theirs.read_bytes() != ours.read_bytes():
+        raise BadInput(
+            f"The corpus in {corpus} was not prepared with the tokenizer of {folder}: "
+            f"make it again with --tokenizer {theirs}."
+        )
+    return parent
 
 
 def validation_batches(path: Path, row_tokens: int, n_rows: int) -> list[Batch]:

@@ -405,6 +405,62 @@ def test_a_small_folder_without_validation_text_can_be_pretrained(tmp_path: Path
     assert load_checkpoint(tmp_path / "base").record.steps == 2
 
 
+def test_weights_of_our_own_leave_a_source_out(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    (tmp_path / "jornal.txt").write_text("Uma notícia.\n<|doc|>\nOutra notícia.", encoding="utf-8")
+    table = tmp_path / "weights.tsv"
+    args = ["--source", str(tmp_path), "--out", str(tmp_path / "c"), "--vocab-size", "300"]
+    table.write_text("name\tweight\njornal\t0\nlivro\t2\n")
+    corpus.main([*args, "--weights", str(table)])
+    sources = json.loads((tmp_path / "c" / "corpus.json").read_text())["sources"]
+    assert [(s["name"], s["weight"]) for s in sources] == [("livro", 2.0)]
+    table.write_text("name\tweight\nrevista\t1\n")
+    with pytest.raises(BadInput, match="revista"):
+        corpus.main([*args, "--weights", str(table)])
+    table.write_text("name\tweight\njornal\tmuito\n")
+    with pytest.raises(BadInput, match="a number"):
+        corpus.main([*args, "--weights", str(table)])
+
+
+def test_reading_goes_on_from_a_finished_checkpoint(tmp_path: Path) -> None:
+    """The second reading starts from the weights of the first and counts its tokens too."""
+    write_corpus(tmp_path)
+    prepare = ["--source", str(tmp_path), "--vocab-size"]
+    corpus.main([*prepare, "300", "--out", str(tmp_path / "c")])
+    corpus.main([*prepare, "400", "--out", str(tmp_path / "other")])
+    shape = [
+        "--n-layers",
+        "1",
+        "--width",
+        "32",
+        "--n-heads",
+        "2",
+        "--ffn-width",
+        "64",
+        "--context",
+        "32",
+    ]
+    args = ["--no-compile", "--float32", "--batch-tokens", "512", "--warmup-steps", "1"]
+    args += ["--eval-every", "10"]
+
+    def pretrain_on(name: str, *more: str) -> None:
+        pretrain.main(
+            [*args, "--run-dir", f"{tmp_path}/r-{name}", "--out", f"{tmp_path}/{name}", *more]
+        )
+
+    here = ["--corpus", str(tmp_path / "c")]
+    pretrain_on("first", *here, *shape, "--steps", "40")
+    pretrain_on("second", *here, "--init", str(tmp_path / "first"), "--steps", "10")
+    first, second = load_checkpoint(tmp_path / "first"), load_checkpoint(tmp_path / "second")
+    assert second.record.curve[0]["loss"] < first.record.curve[0]["loss"] - 0.3
+    assert second.record.tokens_seen == 50 * 512
+    assert second.record.parent_sha256 == first.sha256
+    assert second.record.parent["steps"] == 40
+    assert "Read on from" in (tmp_path / "second" / "README.md").read_text()
+    with pytest.raises(BadInput, match="tokenizer"):
+        pretrain_on("third", "--corpus", str(tmp_path / "other"), "--init", str(tmp_path / "first"))
+
+
 def test_texts_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     (tmp_path / "velho.txt").write_bytes("ação".encode("latin-1"))
     with pytest.raises(BadInput, match=r"velho\.txt is not UTF-8"):
