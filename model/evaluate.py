@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -68,6 +68,7 @@ class Question(TypedDict):
     p: str  # prompt
     re: str  # what a right answer matches
     c: str  # category
+    dk: NotRequired[str]  # what an honest "não sei" matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +76,24 @@ class Answer:
     question: Question
     text: str
     is_right: bool
+    is_honest: bool  # not right, but it says that it does not know
     is_finished: bool  # it ended by itself
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Items `{"p": prompt, "re": regex, "c": category}`, one a line."""
+    """Items `{"p": prompt, "re": regex, "c": category}`, one a line, with `dk` where "não sei" is an answer too."""
     questions: list[Question] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             item = json.loads(line)
-            re.compile(item["re"])
-            questions.append({"p": str(item["p"]), "re": item["re"], "c": item.get("c", "")})
+            question: Question = {"p": str(item["p"]), "re": item["re"], "c": item.get("c", "")}
+            if "dk" in item:
+                question["dk"] = item["dk"]
+            for key in question.keys() & {"re", "dk"}:
+                re.compile(item[key])
+            questions.append(question)
         except (ValueError, KeyError, TypeError, re.error) as error:
             raise BadInput(f"{path.name}, line {number}: not a question ({error}).") from error
     if not questions:
@@ -108,9 +114,15 @@ def answer_questions(
     answers = []
     for question, events in zip(questions, generate(engine, requests), strict=True):
         text = "".join(e.text for e in events).strip()
-        is_right = re.search(question["re"], text, re.IGNORECASE) is not None
-        answers.append(Answer(question, text, is_right, events[-1].finish == "stop"))
+        answers.append(check_answer(question, text, is_finished=events[-1].finish == "stop"))
     return answers
+
+
+def check_answer(question: Question, text: str, *, is_finished: bool) -> Answer:
+    """Hold a text against the question's patterns; upper and lower case are one."""
+    is_right = re.search(question["re"], text, re.IGNORECASE) is not None
+    says_so = "dk" in question and re.search(question["dk"], text, re.IGNORECASE) is not None
+    return Answer(question, text, is_right, says_so and not is_right, is_finished)
 
 
 def prompt_ids(checkpoint: Checkpoint, text: str) -> list[int]:

@@ -81,7 +81,7 @@ def evaluate_main(argv: list[str], named: Mapping[str, Path]) -> None:
         help="base, tuned or a folder; may be given again (default: both)",
     )
     parser.add_argument("--text", type=Path, help="UTF-8 text: its bits per byte")
-    parser.add_argument("--questions", type=Path, help="JSONL of p, re, c: share answered")
+    parser.add_argument("--questions", type=Path, help="JSONL of p, re, c (dk): share answered")
     parser.add_argument("--answers", action="store_true", help="print every answer too")
     parser.add_argument("--device")
     parser.add_argument("--json", action="store_true", help="a JSON object instead of lines")
@@ -117,6 +117,8 @@ def evaluate_one(checkpoint: Checkpoint, args: argparse.Namespace) -> dict[str, 
             "share_ended": round(sum(a.is_finished for a in answers) / len(answers), 4),
             "accuracy_by_category": {c: round(s, 4) for c, s in share_by_category(answers).items()},
         }
+        if any("dk" in answer.question for answer in answers):
+            row["honest"] = round(sum(a.is_honest for a in answers) / len(answers), 4)
         if args.answers:
             row["answers"] = [asdict(answer) for answer in answers]
     return row

@@ -7,7 +7,7 @@ import torch
 from model.chat import raw_prompt
 from model.checkpoint import Checkpoint
 from model.errors import BadInput
-from model.evaluate import read_questions, score_text
+from model.evaluate import check_answer, read_questions, score_text
 
 
 def test_bits_per_byte_of_a_short_text_are_those_of_one_pass(base: Checkpoint) -> None:
@@ -39,6 +39,25 @@ def test_every_token_of_a_long_text_is_counted_once(base: Checkpoint, n_words: i
 def test_an_empty_text_is_refused(base: Checkpoint) -> None:
     with pytest.raises(BadInput, match="empty"):
         score_text(base, "\n<|doc|>\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right", "is_honest"),
+    [
+        ("EDIMBURGO.", True, False),
+        ("Não sei.", False, True),
+        ("Não sei, talvez Edimburgo.", True, False),
+        ("Londres.", False, False),
+    ],
+)
+def test_an_answer_is_right_honest_or_invented(
+    tmp_path: Path, text: str, is_right: bool, is_honest: bool
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"p": "Capital da Escócia?", "re": "edimburgo", "c": "a", "dk": "não sei"}\n')
+    [question] = read_questions(file)
+    answer = check_answer(question, text, is_finished=True)
+    assert (answer.is_right, answer.is_honest) == (is_right, is_honest)
 
 
 def test_a_broken_question_is_named_by_its_line(tmp_path: Path) -> None:
