@@ -1,10 +1,10 @@
 """Generation for many readers at once: sequences join and leave the running batch at every step.
 
-One engine hosts several checkpoints; `step` moves each of them by one token. It belongs to one thread.
+One engine hosts several checkpoints; `step` moves each of them by one token. It belongs to one thread. A prompt that
+many send at the same time is read once and its keys and values copied.
 """
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,9 +16,13 @@ from model.config import SamplingParams
 from model.errors import BadInput
 from model.kv_cache import KVCache
 from model.sampling import sample
+from model.scheduler import Scheduler, Ticket
 from model.tokenizer import TextStream
 
 FinishReason = Literal["stop", "length"]
+
+MAX_WAITING = 1024
+MAX_PREFILL_TOKENS = 512  # read in one step beside the running rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class Request:
     checkpoint: str
     prompt_ids: list[int]
     params: SamplingParams
+    owner: str = ""  # who is served in turn with the other owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +67,32 @@ class _Host:
     checkpoint: Checkpoint
     cache: KVCache
     max_rows: int
+    scheduler: Scheduler
     rows: list[_Sequence] = field(default_factory=list)
-    waiting: deque[_Sequence] = field(default_factory=deque)
+    waiting: dict[int, _Sequence] = field(default_factory=dict)  # by id
 
 
 class Engine:
     """Continuous batching over hosted checkpoints."""
 
-    def __init__(self, checkpoints: Mapping[str, Checkpoint], max_rows: int = 32) -> None:
+    def __init__(
+        self,
+        checkpoints: Mapping[str, Checkpoint],
+        max_rows: int = 32,
+        *,
+        max_waiting: int = MAX_WAITING,
+        max_prefill_tokens: int = MAX_PREFILL_TOKENS,
+    ) -> None:
         self._hosts = {
-            name: _Host(c, _cache_for(c, max_rows), max_rows) for name, c in checkpoints.items()
+            name: _Host(
+                c, _cache_for(c, max_rows), max_rows, Scheduler(max_waiting, max_prefill_tokens)
+            )
+            for name, c in checkpoints.items()
         }
         self._n_added = 0
 
     def add(self, request: Request) -> int:
-        """Queue a request; its id comes back in events. BadInput where the context has no room."""
+        """Queue a request; its id comes back in events. BadInput where the context has no room, QueueFull where too many wait."""
         host = self._hosts[request.checkpoint]
         room = host.checkpoint.model.config.max_context - len(request.prompt_ids)
         if room < 1 or not request.prompt_ids:
@@ -84,26 +100,25 @@ class Engine:
                 f"{len(request.prompt_ids)} tokens do not fit a context of "
                 f"{host.checkpoint.model.config.max_context} with room for an answer."
             )
-        self._n_added += 1
-        host.waiting.append(
-            _Sequence(
-                self._n_added,
-                request,
-                torch.Generator().manual_seed(request.params.seed),
-                host.checkpoint.tokenizer.stream(),
-                min(request.params.max_tokens, room),
-                time.perf_counter(),
-            )
+        sequence = _Sequence(
+            self._n_added + 1,
+            request,
+            torch.Generator().manual_seed(request.params.seed),
+            host.checkpoint.tokenizer.stream(),
+            min(request.params.max_tokens, room),
+            time.perf_counter(),
         )
-        return self._n_added
+        host.scheduler.add(Ticket(sequence.id, request.owner, tuple(request.prompt_ids)))
+        host.waiting[sequence.id] = sequence
+        self._n_added = sequence.id
+        return sequence.id
 
     def cancel(self, sequence_id: int) -> None:
         """Forget a sequence, running or waiting; its row is free at once. No event follows."""
         for host in self._hosts.values():
-            for sequence in host.waiting:
-                if sequence.id == sequence_id:
-                    host.waiting.remove(sequence)
-                    return
+            if host.scheduler.cancel(sequence_id):
+                del host.waiting[sequence_id]
+                return
             for row, sequence in enumerate(host.rows):
                 if sequence.id == sequence_id:
                     _free(host, row)
@@ -114,6 +129,7 @@ class Engine:
         for host in self._hosts.values():
             host.rows.clear()
             host.waiting.clear()
+            host.scheduler.clear()
             host.cache.clear()
 
     @property
@@ -131,32 +147,48 @@ class Engine:
         for host in self._hosts.values():
             if host.rows:
                 events += self._decode(host)
-            while host.waiting and len(host.rows) < host.max_rows:
-                events += self._prefill(host, host.waiting.popleft())
+            admitted = host.scheduler.admit(host.max_rows - len(host.rows))
+            if admitted:
+                events += self._prefill(host, [host.waiting.pop(i) for i in admitted])
         return events
 
-    def _prefill(self, host: _Host, sequence: _Sequence) -> list[Event]:
-        """Read a prompt into a free row and draw the first token."""
-        sequence.queue_ms = (time.perf_counter() - sequence.added_at) * 1000
-        row = len(host.rows)
-        host.rows.append(sequence)
-        host.cache.n_rows = len(host.rows)
-        return self._advance(host, row, torch.tensor([sequence.request.prompt_ids]))
+    def _prefill(self, host: _Host, sequences: list[_Sequence]) -> list[Event]:
+        """Read prompts into free rows and draw their first tokens. Equal prompts are read once."""
+        for sequence in sequences:
+            sequence.queue_ms = (time.perf_counter() - sequence.added_at) * 1000
+        prompts = list(dict.fromkeys(tuple(s.request.prompt_ids) for s in sequences))
+        sources = [prompts.index(tuple(s.request.prompt_ids)) for s in sequences]
+        # the rows that read come first, side by side; those that copy come behind them
+        leads = [sources.index(i) for i in range(len(prompts))]
+        order = leads + [i for i in range(len(sequences)) if i not in leads]
+        first, cache = len(host.rows), host.cache
+        host.rows += [sequences[i] for i in order]
+        cache.n_rows = len(host.rows)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=cache.lengths.device)
+        width = int(lengths.max())
+        tokens = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts])  # (U, T)
+        cache.select(first, len(prompts))
+        hidden = host.checkpoint.model.hidden(tokens.to(cache.keys.device), cache)  # (U, T, C)
+        cache.advance(lengths)  # what was written behind a shorter prompt is overwritten later
+        for row, i in enumerate(order[len(prompts) :], start=first + len(prompts)):
+            cache.copy(first + sources[i], row)
+        last = hidden[torch.arange(len(prompts)), lengths - 1]  # (U, C)
+        return self._draw(host, first, last[[sources[i] for i in order]])
 
     def _decode(self, host: _Host) -> list[Event]:
         """One more token for all running rows together."""
-        return self._advance(host, 0, torch.tensor([[s.next_id] for s in host.rows]))
+        tokens = torch.tensor([[s.next_id] for s in host.rows])  # (B, 1)
+        host.cache.select(0, len(host.rows))
+        hidden = host.checkpoint.model.hidden(tokens.to(host.cache.keys.device), host.cache)
+        host.cache.advance(1)
+        return self._draw(host, 0, hidden[:, -1])
 
-    def _advance(self, host: _Host, first: int, tokens: torch.Tensor) -> list[Event]:
-        """Run tokens (B, T) through the rows from `first` on, draw one token each, free those that end."""
-        n, n_new = tokens.shape
-        model, cache = host.checkpoint.model, host.cache
-        cache.select(first, n)
-        hidden = model.hidden(tokens.to(cache.keys.device), cache)  # (B, T, C)
-        cache.advance(n_new)
+    def _draw(self, host: _Host, first: int, hidden: torch.Tensor) -> list[Event]:
+        """One token for each row from `first` on, of which `hidden` (B, C) is the last state; free those that end."""
+        n = len(hidden)
         chosen = host.rows[first : first + n]
         drawn, logps = sample(
-            model.unembed(hidden[:, -1]),
+            host.checkpoint.model.unembed(hidden),
             [s.request.params for s in chosen],
             [s.generator for s in chosen],
         )

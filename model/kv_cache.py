@@ -50,18 +50,22 @@ class KVCache:
         visible = torch.arange(n_visible, device=k.device) <= positions[..., None]  # (B, T, S)
         return keys[:, :, :n_visible], values[:, :, :n_visible], visible
 
-    def advance(self, n_new: int) -> None:
-        """The selected rows are `n_new` positions longer."""
+    def advance(self, n_new: int | Tensor) -> None:
+        """The selected rows are `n_new` positions longer, all alike or each by its own number (B,)."""
         self.lengths[self._rows] += n_new
+
+    def copy(self, source: int, target: int) -> None:
+        """Make one row like another."""
+        n = int(self.lengths[source])
+        self.keys[:, target, :, :n] = self.keys[:, source, :, :n]
+        self.values[:, target, :, :n] = self.values[:, source, :, :n]
+        self.lengths[target] = self.lengths[source]
 
     def remove(self, row: int) -> int:
         """Free a row by moving the last one into its place; return the row that moved."""
         last = self.n_rows - 1
         if row != last:
-            n = int(self.lengths[last])
-            self.keys[:, row, :, :n] = self.keys[:, last, :, :n]
-            self.values[:, row, :, :n] = self.values[:, last, :, :n]
-            self.lengths[row] = self.lengths[last]
+            self.copy(last, row)
         self.lengths[last] = 0
         self.n_rows = last
         return last

@@ -90,7 +90,7 @@ async def start(services: Services, token: str, text: str) -> tuple[str, Job]:
     async def save(side: Side, result: Result) -> None:
         await services.db.write(lambda s: exchanges.save_result(s, ids[side], result))
 
-    generation.submit(job, by_side, save)
+    generation.submit(job, by_side, save, owner=str(exposure.participant_id))
     return job.key, job
 
 

@@ -216,12 +216,14 @@ class GenerationService:
         """Give the place back."""
         self.jobs.pop(job.key, None)
 
-    def submit(self, job: Job, plans: dict[Side, Plan], save: Save) -> None:
-        """Start writing both sides; `save` is called for each, whatever happens."""
+    def submit(self, job: Job, plans: dict[Side, Plan], save: Save, *, owner: str) -> None:
+        """Start writing both sides; `save` is called for each, whatever happens. Owners are served in turn."""
         now = time.perf_counter()
         for side, plan in plans.items():
             running = _Running(job, side, save, now)
-            request = Request(checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params)
+            request = Request(
+                checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params, owner=owner
+            )
             self._inbox.put(lambda r=request, w=running: self._add(r, w))  # type: ignore[misc]
         self._expect_reader(job)
 

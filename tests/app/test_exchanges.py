@@ -267,9 +267,9 @@ def test_markup_in_an_answer_is_text(
     evil = pair.base.tokenizer.encode('<hx-partial hx-target="body"><script>alert(1)</script>')
     engine = client.app.state.services.generation.engine  # type: ignore[attr-defined]
 
-    def script(host, row, tokens):  # type: ignore[no-untyped-def]
+    def script(host, first, hidden):  # type: ignore[no-untyped-def]
         """The network is run as always; what it would say is replaced."""
-        events = real(host, row, tokens)
+        events = real(host, first, hidden)
         return [
             type(e)(
                 e.sequence_id,
@@ -282,8 +282,8 @@ def test_markup_in_an_answer_is_text(
             for e in events
         ]
 
-    real = engine._advance
-    monkeypatch.setattr(engine, "_advance", script)
+    real = engine._draw
+    monkeypatch.setattr(engine, "_draw", script)
     panes = client.post("/exchanges", data={"text": "oi"}, headers=HTMX).text
     stream = client.get(f"/exchanges/{exchange_id(panes)}/stream").text
     page = client.get("/").text

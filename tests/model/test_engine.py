@@ -1,10 +1,12 @@
 import pytest
+import torch
 
 from model.chat import raw_prompt
 from model.checkpoint import Checkpoint
 from model.config import SamplingParams
 from model.engine import Engine, Event, Request, generate
-from model.errors import BadInput
+from model.errors import BadInput, QueueFull
+from model.kv_cache import KVCache
 
 
 def request(
@@ -37,8 +39,6 @@ def test_the_same_seed_gives_the_same_text_whatever_else_runs(
 
 
 def test_greedy_text_is_the_argmax_of_the_plain_network(base: Checkpoint) -> None:
-    import torch
-
     ids = raw_prompt(base.tokenizer, "A rainha, com raiva")
     events = generate(
         Engine({"base": base}), [request(base, "A rainha, com raiva", 0, temperature=0)]
@@ -79,3 +79,64 @@ def test_cancelling_frees_the_row_and_leaves_the_others_alone(base: Checkpoint) 
         events += engine.step()
     assert text_of([e for e in events if e.sequence_id == second]) == expected
     assert not [e for e in events if e.sequence_id == third]
+
+
+def test_equal_prompts_are_read_once_and_answered_each_by_its_own_seed(
+    base: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [
+        text_of(generate(Engine({"base": base}), [request(base, "O rei de Roma", seed)])[0])
+        for seed in range(5)
+    ]
+    n_read: list[int] = []
+    hidden = base.model.hidden
+
+    def counting(tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+        n_read.append(tokens.shape[0] if tokens.shape[1] > 1 else 0)
+        return hidden(tokens, cache)
+
+    monkeypatch.setattr(base.model, "hidden", counting)
+    together = generate(
+        Engine({"base": base}),
+        [
+            *[request(base, "O rei de Roma", seed) for seed in range(5)],
+            request(base, "A rainha, com muita raiva, foi", 9),
+        ],
+    )
+    assert [text_of(events) for events in together[:5]] == alone
+    assert sum(n_read) == 2
+
+
+def test_prompts_of_different_lengths_are_read_together(base: Checkpoint) -> None:
+    texts = ["O", "O rei de Roma e a rainha", "Pão de queijo", "A rainha"]
+    alone = [
+        text_of(generate(Engine({"base": base}), [request(base, t, i)])[0])
+        for i, t in enumerate(texts)
+    ]
+    together = generate(Engine({"base": base}), [request(base, t, i) for i, t in enumerate(texts)])
+    assert [text_of(events) for events in together] == alone
+
+
+def test_readers_do_not_wait_for_a_crowd_of_newcomers(base: Checkpoint) -> None:
+    """Each step reads a bounded number of prompt tokens and moves everyone who is reading already."""
+    engine = Engine({"base": base}, max_prefill_tokens=20)
+    reader = engine.add(request(base, "O rei", 1, max_tokens=40))
+    engine.step()
+    for i in range(12):
+        engine.add(request(base, f"A rainha {i} com muita raiva", i))
+    n_steps = 0
+    while len({e.sequence_id for e in engine.step()}) < 6:
+        n_steps += 1
+    assert n_steps >= 2
+    assert reader in {e.sequence_id for e in engine.step()}
+
+
+def test_too_many_waiting_is_said(base: Checkpoint) -> None:
+    engine = Engine({"base": base}, max_rows=1, max_waiting=2)
+    for i in range(2):
+        engine.add(request(base, "O rei", i))
+    with pytest.raises(QueueFull):
+        engine.add(request(base, "O rei", 3))
+    while engine.has_work:
+        engine.step()
+    engine.add(request(base, "O rei", 3))
