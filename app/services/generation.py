@@ -1,20 +1,18 @@
 """The one place where the web meets the models.
 
-A thread of its own runs the engine, so that no vote waits for a token. Each exchange in the works is a `Job`,
-whose text grows in the event loop; any number of readers may watch it, come back to it, or leave.
+An engine in a thread of its own writes the answers. Each exchange in the works is a `Job`, whose text grows in the
+event loop; any number of readers may watch it, come back to it, or leave.
 """
 
 import asyncio
 import logging
-import queue
 import secrets
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from app.errors import N_, Busy, Invalid
 from app.tables import Envelope, Finish, Role, Side
@@ -24,6 +22,7 @@ from model.evaluate import prompt_ids
 from model.inspect import TokenView, view_tokens
 from model.pair import Pair
 from model.transformer import count_parameters
+from model.worker import Ending, EngineThread
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,7 @@ class Job:
         self.key = key
         self.results = {side: Result() for side in Side}
         self.saved: set[Side] = set()  # finished, and in the database
+        self.writers: list[Reader] = []
         self.n_watchers = 0
         self.leave_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -108,14 +108,10 @@ class Job:
 Save = Callable[[Side, Result], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class _Running:
-    """A sequence of the engine and the side of the job that it writes."""
+class Reader(Protocol):
+    """Who asked the engine for a text, and is given it piece by piece in the event loop."""
 
-    job: Job
-    side: Side
-    save: Save
-    started: float  # seconds, perf_counter
+    def receive(self, event: Event | Ending) -> None: ...
 
 
 class GenerationService:
@@ -126,26 +122,22 @@ class GenerationService:
         self.engine = Engine({str(role): c for role, c in self._checkpoints.items()})
         self.max_jobs, self.leave_grace_s = max_jobs, leave_grace_s
         self.jobs: dict[str, Job] = {}
-        self._running: dict[int, _Running] = {}  # by the engine's sequence id; the thread writes it
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._worker.start()
 
     async def stop(self) -> None:
         """End the thread and save what was written."""
-        self._inbox.put(None)
-        await asyncio.to_thread(self._thread.join)
-        for running in list(self._running.values()):
-            self._finish(running, Finish.CANCELLED)
+        await asyncio.to_thread(self._worker.stop)
+        await asyncio.sleep(0)  # what it delivered last arrives
         await asyncio.gather(*self._tasks)
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._worker.is_alive
 
     def facts(self) -> list[CheckpointFacts]:
         base = self._checkpoints[Role.BASE].record
@@ -218,13 +210,18 @@ class GenerationService:
 
     def submit(self, job: Job, plans: dict[Side, Plan], save: Save, *, owner: str) -> None:
         """Start writing both sides; `save` is called for each, whatever happens. Owners are served in turn."""
-        now = time.perf_counter()
         for side, plan in plans.items():
-            running = _Running(job, side, save, now)
-            request = Request(
-                checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params, owner=owner
+            writer = _Writer(self, job, side, save)
+            job.writers.append(writer)
+            self._worker.submit(
+                writer,
+                Request(
+                    checkpoint=plan.role,
+                    prompt_ids=plan.prompt_ids,
+                    params=plan.params,
+                    owner=owner,
+                ),
             )
-            self._inbox.put(lambda r=request, w=running: self._add(r, w))  # type: ignore[misc]
         self._expect_reader(job)
 
     @contextmanager
@@ -242,96 +239,71 @@ class GenerationService:
 
     def _expect_reader(self, job: Job) -> None:
         def leave() -> None:
-            self._inbox.put(lambda: self._cancel(job))
+            for writer in job.writers:
+                self._worker.cancel(writer)
 
         job.leave_timer = self._loop.call_later(self.leave_grace_s, leave)
 
-    # --- in the engine's thread ---
+    def _deliver(self, pairs: list[tuple[Reader, Event | Ending]]) -> None:
+        """In the engine's thread: what a step wrote goes to the event loop, all at once."""
 
-    def _run(self) -> None:
-        while True:
-            wait = not self.engine.has_work
-            try:
-                command = self._inbox.get(block=wait)
-            except queue.Empty:
-                self._step()
-                continue
-            if command is None:
-                return
-            command()
+        def hand_out() -> None:
+            for reader, event in pairs:
+                reader.receive(event)
 
-    def _step(self) -> None:
-        try:
-            events = self.engine.step()
-        except Exception:
-            log.exception("a step of the engine failed; its batch is dropped")
-            self.engine.reset()
-            failed = list(self._running.values())
-            self._running.clear()
-            self._loop.call_soon_threadsafe(self._fail, failed)
-            return
-        pairs = [(event, self._running[event.sequence_id]) for event in events]
-        for event in events:
-            if event.finish:
-                del self._running[event.sequence_id]
-        self._loop.call_soon_threadsafe(self._deliver, pairs)
+        self._loop.call_soon_threadsafe(hand_out)
 
-    def _add(self, request: Request, running: _Running) -> None:
-        try:
-            self._running[self.engine.add(request)] = running
-        except Exception:
-            log.exception("a request could not be added to the engine")
-            self._loop.call_soon_threadsafe(self._fail, [running])
-
-    def _cancel(self, job: Job) -> None:
-        for sequence_id, running in list(self._running.items()):
-            if running.job is job:
-                self.engine.cancel(sequence_id)
-                del self._running[sequence_id]
-                self._loop.call_soon_threadsafe(self._finish, running, Finish.CANCELLED)
-
-    # --- in the event loop ---
-
-    def _deliver(self, pairs: list[tuple[Event, _Running]]) -> None:
-        for event, running in pairs:
-            result = running.job.results[running.side]
-            result.text += event.text.replace("\x00", "\ufffd")  # which no database keeps
-            if event.token_id is not None and event.logp is not None:
-                result.completion_ids.append(event.token_id)
-                result.logps.append(round(event.logp, 4))
-            if result.first_token_ms is None:
-                result.first_token_ms = _ms_since(running.started)
-                result.queue_ms = event.queue_ms
-            if event.finish:
-                self._finish(running, Finish(event.finish))
-        for job in {id(running.job): running.job for _, running in pairs}.values():
-            job.notify()
-
-    def _fail(self, failed: list[_Running]) -> None:
-        for running in failed:
-            self._finish(running, Finish.ERROR)
-
-    def _finish(self, running: _Running, finish: Finish) -> None:
-        result = running.job.results[running.side]
-        result.finish = finish
-        result.total_ms = _ms_since(running.started)
-        task = self._loop.create_task(self._save(running, result))
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in the background that must be done before the service stops."""
+        task = self._loop.create_task(work)
         self._tasks.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
 
-    async def _save(self, running: _Running, result: Result) -> None:
-        job = running.job
+
+class _Writer:
+    """Puts what the engine writes for one side of a job into it, and at its end into the database."""
+
+    def __init__(self, service: GenerationService, job: Job, side: Side, save: Save) -> None:
+        self.service, self.job, self.side, self.save = service, job, side, save
+        self.result = job.results[side]
+        self.started = time.perf_counter()
+
+    def receive(self, event: Event | Ending) -> None:
+        if isinstance(event, str):
+            self._finish(Finish.CANCELLED if event == "cancelled" else Finish.ERROR)
+        else:
+            self._write(event)
+        self.job.notify()
+
+    def _write(self, event: Event) -> None:
+        result = self.result
+        result.text += event.text.replace("\x00", "\ufffd")  # which no database keeps
+        if event.token_id is not None and event.logp is not None:
+            result.completion_ids.append(event.token_id)
+            result.logps.append(round(event.logp, 4))
+        if result.first_token_ms is None:
+            result.first_token_ms = _ms_since(self.started)
+            result.queue_ms = event.queue_ms
+        if event.finish:
+            self._finish(Finish(event.finish))
+
+    def _finish(self, finish: Finish) -> None:
+        self.result.finish = finish
+        self.result.total_ms = _ms_since(self.started)
+        self.service.keep(self._save())
+
+    async def _save(self) -> None:
         for delay_s in SAVE_DELAYS_S:
             try:
-                await running.save(running.side, result)
+                await self.save(self.side, self.result)
                 break
             except Exception as error:  # locked, restarting, full: it may pass
                 log.error("an answer could not be saved yet: %s", type(error).__name__)
                 await asyncio.sleep(delay_s)
-        job.saved.add(running.side)
-        if job.is_done:
-            self.release(job)
-        job.notify()
+        self.job.saved.add(self.side)
+        if self.job.is_done:
+            self.service.release(self.job)
+        self.job.notify()
 
 
 def genre_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
