@@ -74,6 +74,8 @@ class SamplingParams:
     top_p: float = 1.0  # smallest set of tokens whose probability reaches it
     max_tokens: int = 64
     seed: int = 0
+    stop: tuple[str, ...] = ()  # texts before which an answer ends
+    ignores_end: bool = False  # go on after the end token, for measurements
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 10:
@@ -82,5 +84,7 @@ class SamplingParams:
             raise ValueError(f"top_k >= 0 and 0 < top_p <= 1, not {self.top_k} and {self.top_p}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+        if not all(self.stop):
+            raise ValueError("an empty text cannot end an answer")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")

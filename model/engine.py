@@ -17,6 +17,7 @@ from model.errors import BadInput
 from model.kv_cache import KVCache
 from model.sampling import sample
 from model.scheduler import Scheduler, Ticket
+from model.stopping import StopTexts
 from model.tokenizer import TextStream
 
 FinishReason = Literal["stop", "length"]
@@ -53,6 +54,7 @@ class _Sequence:
     request: Request
     generator: torch.Generator
     stream: TextStream
+    stopping: StopTexts
     max_tokens: int
     added_at: float  # seconds, perf_counter
     queue_ms: float | None = None
@@ -105,6 +107,7 @@ class Engine:
             request,
             torch.Generator().manual_seed(request.params.seed),
             host.checkpoint.tokenizer.stream(),
+            StopTexts(request.params.stop),
             min(request.params.max_tokens, room),
             time.perf_counter(),
         )
@@ -216,15 +219,18 @@ def _event(host: _Host, sequence: _Sequence, token: int, logp: float) -> Event:
     """What one drawn token means for its reader."""
     sequence.n_tokens += 1
     sequence.next_id = token
-    is_end = token in host.checkpoint.end_ids
-    is_cut = not is_end and sequence.n_tokens >= sequence.max_tokens
-    text = "" if is_end else sequence.stream.push(token)
+    is_end = token in host.checkpoint.end_ids and not sequence.request.params.ignores_end
+    text, is_stopped = sequence.stopping.push("" if is_end else sequence.stream.push(token))
+    is_cut = not is_end and not is_stopped and sequence.n_tokens >= sequence.max_tokens
+    if is_end or is_cut:
+        more, is_stopped = sequence.stopping.push(sequence.stream.finish())
+        text += more if is_stopped else more + sequence.stopping.finish()
     return Event(
         sequence.id,
-        text + sequence.stream.finish() if is_end or is_cut else text,
+        text,
         token,
         logp,
-        finish="stop" if is_end else "length" if is_cut else None,
+        finish="stop" if is_end or is_stopped else "length" if is_cut else None,
         queue_ms=sequence.queue_ms if sequence.n_tokens == 1 else None,
     )
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,9 +13,9 @@ from model.kv_cache import KVCache
 
 
 def request(
-    checkpoint: Checkpoint, text: str, seed: int, name: str = "base", **params: float
+    checkpoint: Checkpoint, text: str, seed: int, name: str = "base", **params: Any
 ) -> Request:
-    sampling = SamplingParams(**{"max_tokens": 12, "temperature": 1.0, "seed": seed, **params})  # type: ignore[arg-type]
+    sampling = SamplingParams(**{"max_tokens": 12, "temperature": 1.0, "seed": seed, **params})
     return Request(
         checkpoint=name, prompt_ids=raw_prompt(checkpoint.tokenizer, text), params=sampling
     )
@@ -140,3 +143,27 @@ def test_too_many_waiting_is_said(base: Checkpoint) -> None:
     while engine.has_work:
         engine.step()
     engine.add(request(base, "O rei", 3))
+
+
+def test_a_stop_text_ends_an_answer_and_is_not_part_of_it(base: Checkpoint) -> None:
+    whole = text_of(generate(Engine({"base": base}), [request(base, "O rei", 5, max_tokens=30)])[0])
+    stop = whole[8:11]
+    one = request(base, "O rei", 5, max_tokens=30, stop=(stop,))
+    events = generate(Engine({"base": base}), [one])[0]
+    assert text_of(events) == whole[: whole.index(stop)]
+    assert events[-1].finish == "stop"
+    assert len(events) < 30
+
+
+def test_the_end_token_can_be_ignored_for_measurements(tuned: Checkpoint) -> None:
+    ids = [next(iter(tuned.end_ids))] * 3
+    for ignores_end in (False, True):
+        params = SamplingParams(max_tokens=40, temperature=10, top_k=0, ignores_end=ignores_end)
+        found = generate(
+            Engine({"tuned": tuned}),
+            [
+                Request(checkpoint="tuned", prompt_ids=ids, params=replace(params, seed=i))
+                for i in range(60)
+            ],
+        )
+        assert any(len(events) < 40 for events in found) != ignores_end

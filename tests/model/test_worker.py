@@ -22,7 +22,12 @@ def a_request(base: Checkpoint, seed: int, max_tokens: int = 8) -> Request:
 
 def started(engine: Engine) -> tuple[EngineThread[str], Inbox]:
     inbox: Inbox = queue.SimpleQueue()
-    worker: EngineThread[str] = EngineThread(engine, lambda pairs: [inbox.put(p) for p in pairs])
+
+    def deliver(pairs: list[tuple[str, Event | Ending]]) -> None:
+        for pair in pairs:
+            inbox.put(pair)
+
+    worker = EngineThread(engine, deliver)
     worker.start()
     return worker, inbox
 
