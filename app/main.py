@@ -28,6 +28,7 @@ from app.render import render, translate
 from app.routes import exchanges as exchange_routes
 from app.routes import health, pages
 from app.routes import votes as vote_routes
+from app.routes.openai import create_api
 from app.security import HEADERS, SameOrigin, SecurityHeaders
 from app.services import checkpoints, exchanges
 from app.services.generation import GenerationService
@@ -47,7 +48,7 @@ def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
-        app.state.services = Services(settings, db, generation, ids)
+        app.state.services = api.state.services = Services(settings, db, generation, ids)
         generation.start()
         try:
             yield
@@ -63,6 +64,8 @@ def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
         openapi_url=None,
         max_body_size=MAX_BODY_BYTES,
     )
+    api = create_api()
+    app.mount("/v1", api)
     app.add_middleware(SameOrigin, trusted=frozenset(settings.trusted_origins))
     app.add_middleware(SecurityHeaders)  # around it, so that refusals have them too
     app.mount("/static", CachedFiles(directory=resource("static")), name="static")

@@ -23,10 +23,11 @@ class TokenView:
 def view_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[TokenView]:
     """Every token of a sequence, readable."""
     special = tokenizer.special_ids
-    return [TokenView(i, _readable(tokenizer.decode_bytes([i])), i in special) for i in ids]
+    return [TokenView(i, readable(tokenizer.decode_bytes([i])), i in special) for i in ids]
 
 
-def _readable(data: bytes) -> str:
+def readable(data: bytes) -> str:
+    """Bytes as text; those that are no whole character as <C3>."""
     try:
         return data.decode()
     except UnicodeDecodeError:

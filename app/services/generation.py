@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from app.errors import N_, Busy, Invalid
 from app.tables import Envelope, Finish, Role, Side
+from model.checkpoint import Checkpoint
 from model.config import SamplingParams
 from model.engine import Engine, Event, Request
 from model.evaluate import prompt_ids
@@ -122,22 +123,22 @@ class GenerationService:
         self.engine = Engine({str(role): c for role, c in self._checkpoints.items()})
         self.max_jobs, self.leave_grace_s = max_jobs, leave_grace_s
         self.jobs: dict[str, Job] = {}
-        self._worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
+        self.worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._worker.start()
+        self.worker.start()
 
     async def stop(self) -> None:
         """End the thread and save what was written."""
-        await asyncio.to_thread(self._worker.stop)
+        await asyncio.to_thread(self.worker.stop)
         await asyncio.sleep(0)  # what it delivered last arrives
         await asyncio.gather(*self._tasks)
 
     @property
     def is_alive(self) -> bool:
-        return self._worker.is_alive
+        return self.worker.is_alive
 
     def facts(self) -> list[CheckpointFacts]:
         base = self._checkpoints[Role.BASE].record
@@ -190,6 +191,10 @@ class GenerationService:
             )
         return plans
 
+    def checkpoint(self, name: str) -> Checkpoint | None:
+        """A hosted checkpoint by its role's name."""
+        return next((c for role, c in self._checkpoints.items() if role == name), None)
+
     def view_prompt(self, sha256: str, ids: list[int]) -> list[TokenView]:
         """A prompt as the network read it, token by token; nothing where that network is not hosted now."""
         for checkpoint in self._checkpoints.values():
@@ -213,7 +218,7 @@ class GenerationService:
         for side, plan in plans.items():
             writer = _Writer(self, job, side, save)
             job.writers.append(writer)
-            self._worker.submit(
+            self.worker.submit(
                 writer,
                 Request(
                     checkpoint=plan.role,
@@ -240,7 +245,7 @@ class GenerationService:
     def _expect_reader(self, job: Job) -> None:
         def leave() -> None:
             for writer in job.writers:
-                self._worker.cancel(writer)
+                self.worker.cancel(writer)
 
         job.leave_timer = self._loop.call_later(self.leave_grace_s, leave)
 
