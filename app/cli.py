@@ -161,10 +161,15 @@ def check_backend() -> str:
 
 
 def check_checkpoints(settings: Settings) -> str:
-    from model.pair import load_pair
+    from app.main import load_sources
+    from model.checkpoint import Checkpoint
 
-    pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
-    return f"base {pair.base.sha256[:12]}, tuned {pair.tuned.sha256[:12]}: as recorded"
+    return ", ".join(
+        f"{role} {source.sha256[:12]}, as recorded"
+        if isinstance(source, Checkpoint)
+        else f"{role} is {source.name} on {source.url}"
+        for role, source in load_sources(settings).items()
+    )
 
 
 def check_database(settings: Settings) -> str:

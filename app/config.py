@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import PROJECT
@@ -24,6 +24,15 @@ class Settings(BaseSettings):
     dois_treinos_tuned: Path = Field(
         PROJECT / "model" / "checkpoints" / "tuned", description="folder of the tuned checkpoint"
     )
+    dois_treinos_base_url: str = Field(
+        "", description="OpenAI-compatible server, up to /v1, to ask instead of the base checkpoint"
+    )
+    dois_treinos_tuned_url: str = Field("", description="the same for the tuned checkpoint")
+    dois_treinos_base_model: str = Field("base", description="the base model's name on its server")
+    dois_treinos_tuned_model: str = Field(
+        "tuned", description="the tuned model's name on its server"
+    )
+    dois_treinos_api_key: SecretStr = Field(SecretStr(""), description="key for those servers")
     max_exchanges: int = Field(
         120, ge=1, description="exchanges in the works at once, beyond which visitors wait"
     )

@@ -1,6 +1,6 @@
 """Joins the parts: `create_app` from parts that are there, `from_settings` from the world outside."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -31,20 +31,24 @@ from app.routes import votes as vote_routes
 from app.routes.openai import create_api
 from app.security import HEADERS, SameOrigin, SecurityHeaders
 from app.services import checkpoints, exchanges
+from app.services.facts import Source
 from app.services.generation import GenerationService
+from app.tables import Role
+from model.checkpoint import load_checkpoint
 from model.errors import BrokenCheckpoint
-from model.pair import Pair, load_pair
+from model.pair import load_pair
+from model.remote import RemoteModel
 
 MAX_BODY_BYTES = 256 * 1024  # the box itself takes no more than 20,000 characters
 
 
-def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
-    """The web app around a database that is up to date and a pair that is loaded."""
+def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source]) -> FastAPI:
+    """The web app around a database that is up to date and models that are loaded, or on other servers."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         generation = GenerationService(
-            pair, max_jobs=settings.max_exchanges, leave_grace_s=settings.leave_grace_s
+            sources, max_jobs=settings.max_exchanges, leave_grace_s=settings.leave_grace_s
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
@@ -80,14 +84,34 @@ def create_app(settings: Settings, db: Database, pair: Pair) -> FastAPI:
 
 
 def from_settings(settings: Settings) -> FastAPI:
-    """Load the pair, bring the database up to date, make the app. Unusable says what is wrong."""
+    """Load the models, bring the database up to date, make the app. Unusable says what is wrong."""
     try:
-        pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
+        sources = load_sources(settings)
     except BrokenCheckpoint as error:
         raise Unusable(str(error)) from error
     db = Database(settings.database_url)
     db.upgrade()
-    return create_app(settings, db, pair)
+    return create_app(settings, db, sources)
+
+
+def load_sources(settings: Settings) -> dict[Role, Source]:
+    """What answers as base and as tuned: a checkpoint, or a model on another server where its URL is set."""
+    key = settings.dois_treinos_api_key.get_secret_value()
+    found: dict[Role, Source] = {}
+    if url := settings.dois_treinos_base_url:
+        name = settings.dois_treinos_base_model
+        found[Role.BASE] = RemoteModel(url=url, name=name, envelope="raw", api_key=key)
+    if url := settings.dois_treinos_tuned_url:
+        name = settings.dois_treinos_tuned_model
+        found[Role.TUNED] = RemoteModel(url=url, name=name, envelope="chat", api_key=key)
+    if not found:
+        pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
+        return {Role.BASE: pair.base, Role.TUNED: pair.tuned}
+    if Role.BASE not in found:
+        found[Role.BASE] = load_checkpoint(settings.dois_treinos_base)
+    if Role.TUNED not in found:
+        found[Role.TUNED] = load_checkpoint(settings.dois_treinos_tuned)
+    return {role: found[role] for role in Role}
 
 
 class CachedFiles(StaticFiles):

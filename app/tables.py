@@ -39,6 +39,9 @@ class Finish(StrEnum):
     LENGTH = "length"  # it was cut at the limit
     CANCELLED = "cancelled"  # nobody was watching any more
     ERROR = "error"
+    UNREACHABLE = "unreachable"  # the last three: another server's faults
+    TIMEOUT = "timeout"
+    RUBBISH = "rubbish"
 
 
 class Side(StrEnum):

@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.services import votes
 from app.services.exchanges import SIDE_OF, generation_on
-from app.services.generation import CheckpointFacts, GenerationService, Job
+from app.services.facts import Facts
+from app.services.generation import GenerationService
+from app.services.jobs import Job
 from app.tables import Checkpoint, Exposure, Finish, Role, Side
 from model.inspect import TokenView
 
@@ -19,6 +21,8 @@ class PaneView:
 
     role: Role
     side: Side
+    name: str
+    server: str  # host of the server that runs it; empty for our own engine
     n_parameters: int
     tokens_seen: int
     answer: "AnswerView | None" = None
@@ -58,11 +62,13 @@ class ExchangeView:
         return all(pane.answer is None or pane.answer.is_done for pane in self.panes)
 
 
-def empty_exchange(facts: list[CheckpointFacts]) -> ExchangeView:
+def empty_exchange(facts: list[Facts]) -> ExchangeView:
     panes = [
         PaneView(
             role=fact.role,
             side=SIDE_OF[fact.role],
+            name=fact.name,
+            server=fact.server,
             n_parameters=fact.n_parameters,
             tokens_seen=fact.tokens_seen,
         )
@@ -119,6 +125,8 @@ def pane_view(exposure: Exposure, side: Side, thumb: int | None, works: Works) -
     return PaneView(
         role=role,
         side=side,
+        name=checkpoint.name,
+        server=str(checkpoint.recipe.get("server", "")),
         n_parameters=checkpoint.n_parameters,
         tokens_seen=checkpoint.tokens_seen,
         answer=answer,

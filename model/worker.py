@@ -15,7 +15,9 @@ from model.errors import QueueFull
 
 log = logging.getLogger(__name__)
 
-Ending = Literal["cancelled", "failed"]
+Ending = Literal[
+    "cancelled", "failed", "unreachable", "timeout", "rubbish"
+]  # the last three: of other servers
 K = TypeVar("K")
 T = TypeVar("T")
 

@@ -9,6 +9,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from app.db import Database
+from app.services.facts import Source
+from app.tables import Role
+from model.pair import Pair
 
 HTMX = {"hx-request": "true"}  # what a script sends
 
@@ -40,3 +43,8 @@ def slow_down(client: TestClient, monkeypatch: pytest.MonkeyPatch, seconds: floa
         return step()
 
     monkeypatch.setattr(engine, "step", slow)
+
+
+def by_role(pair: Pair) -> dict[Role, Source]:
+    """A pair as the app takes it."""
+    return {Role.BASE: pair.base, Role.TUNED: pair.tuned}

@@ -20,7 +20,8 @@ from app.routes.pages import render_page
 from app.security import COOKIE, COOKIE_MAX_AGE_S, new_token
 from app.services import exchanges, participants
 from app.services.exchanges import DECK
-from app.services.generation import Job, Plan, Result
+from app.services.generation import Plan
+from app.services.jobs import Job, Result
 from app.tables import Exposure, Side
 from app.views import ExchangeView, Works, exchange_view
 

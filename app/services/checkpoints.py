@@ -3,11 +3,11 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.generation import CheckpointFacts
+from app.services.facts import Facts
 from app.tables import Checkpoint, Role
 
 
-def register(session: Session, facts: list[CheckpointFacts]) -> dict[Role, int]:
+def register(session: Session, facts: list[Facts]) -> dict[Role, int]:
     """The row ids of the hosted checkpoints, new rows where these weights were never here."""
     ids: dict[Role, int] = {}
     for fact in facts:
@@ -20,7 +20,7 @@ def register(session: Session, facts: list[CheckpointFacts]) -> dict[Role, int]:
             )
             row = Checkpoint(
                 role=fact.role,
-                name=f"{fact.role}-{fact.sha256[:8]}",
+                name=fact.name,
                 parent_id=parent.id if parent else None,
                 sha256=fact.sha256,
                 n_parameters=fact.n_parameters,

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session, joinedload
 
 from app import __version__
 from app.errors import N_, Invalid, NotFound
-from app.services.generation import Plan, Result
+from app.services.generation import Plan
+from app.services.jobs import Result
 from app.tables import (
     Exposure,
     Finish,

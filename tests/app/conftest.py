@@ -3,12 +3,16 @@
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from support import by_role
 
 from app.config import Settings
 from app.db import Database
@@ -96,8 +100,27 @@ def db(settings: Settings) -> Iterator[Database]:
 @pytest.fixture
 def client(settings: Settings, db: Database, pair: Pair) -> Iterator[TestClient]:
     """A visitor's browser without script, on the running app."""
-    app = create_app(settings, Database(settings.database_url), pair)
+    app = create_app(settings, Database(settings.database_url), by_role(pair))
     with TestClient(
         app, base_url="http://turma.test", headers={"accept-language": "pt-BR"}
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def openai_server(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real app on a real port: the address of its API."""
+    folder = tmp_path_factory.mktemp("openai")
+    settings = Settings(database_url=f"sqlite:///{folder / 'test.db'}")
+    db = Database(settings.database_url)
+    db.upgrade()
+    config = uvicorn.Config(create_app(settings, db, by_role(pair)), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/v1"
+    server.should_exit = True
+    thread.join()

@@ -6,8 +6,7 @@ from sqlalchemy.exc import OperationalError
 from support import HTMX, exchange_id, rows, slow_down, wait_until
 
 from app.db import Database
-from app.services import exchanges
-from app.services import generation as generation_module
+from app.services import exchanges, jobs
 from app.services.exchanges import DECK
 from app.tables import Checkpoint, Exposure, Generation, Participant, Prompt
 from model.chat import chat_prompt, raw_prompt
@@ -135,8 +134,8 @@ def test_a_failing_engine_is_told_and_the_next_prompt_works(
 def test_a_save_that_fails_at_first_is_tried_again(
     client: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation_module, "SAVE_DELAYS_S", (0.01, 0.01, 0.01))
-    failures = fail_saves(monkeypatch, 4)
+    monkeypatch.setattr(jobs, "SAVE_DELAYS_S", (0.01, 0.01, 0.01))
+    failures = fail_saves(monkeypatch, 2)  # fewer than the tries of one side
     page = client.post("/exchanges", data={"text": "O rato"}).text
     assert not failures
     assert "Houve uma falha" not in page
@@ -146,7 +145,7 @@ def test_a_save_that_fails_at_first_is_tried_again(
 def test_an_answer_that_cannot_be_saved_is_shown_as_failed(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation_module, "SAVE_DELAYS_S", (0.01, 0.01))
+    monkeypatch.setattr(jobs, "SAVE_DELAYS_S", (0.01, 0.01))
     fail_saves(monkeypatch, 100)
     page = client.post("/exchanges", data={"text": "O rato"}).text
     assert page.count("Houve uma falha no meio da resposta") == 2

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from fastapi.testclient import TestClient
 from sqlalchemy import inspect
-from support import rows
+from support import by_role, rows
 
 from app import PROJECT
 from app.config import Settings
@@ -73,7 +73,7 @@ def test_the_same_weights_are_one_row_however_often_the_server_starts(
     from app.tables import Checkpoint
 
     for _ in range(2):
-        with TestClient(create_app(settings, Database(settings.database_url), pair)):
+        with TestClient(create_app(settings, Database(settings.database_url), by_role(pair))):
             pass
     assert [c.role for c in rows(db, Checkpoint)] == ["base", "tuned"]
     assert [c.sha256 for c in rows(db, Checkpoint)] == [pair.base.sha256, pair.tuned.sha256]
@@ -87,7 +87,7 @@ def test_what_a_killed_server_left_unfinished_is_closed(
     client.post("/exchanges", data={"text": "O rato"})
     db.write_now(lambda s: s.execute(update(Generation).values(finish_reason=None)))
     assert client.get("/").text.count("Houve uma falha no meio da resposta") == 2
-    with TestClient(create_app(settings, Database(settings.database_url), pair)):
+    with TestClient(create_app(settings, Database(settings.database_url), by_role(pair))):
         pass
     assert [g.finish_reason for g in rows(db, Generation)] == ["error", "error"]
 

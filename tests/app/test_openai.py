@@ -1,17 +1,15 @@
 """The OpenAI-compatible API, asked by OpenAI's own client."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
+from support import by_role
 
 from app.config import Settings
 from app.db import Database
@@ -23,29 +21,10 @@ from model.inspect import score_tokens
 from model.pair import Pair
 
 
-@pytest.fixture(scope="module")
-def server(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real app on a real port."""
-    folder = tmp_path_factory.mktemp("openai")
-    settings = Settings(database_url=f"sqlite:///{folder / 'test.db'}")
-    db = Database(settings.database_url)
-    db.upgrade()
-    config = uvicorn.Config(create_app(settings, db, pair), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    thread.join()
-
-
 @pytest.fixture
-def client(server: str) -> Any:
+def client(openai_server: str) -> Any:
     """OpenAI's own client; Any, because its overloads are many."""
-    return openai.OpenAI(base_url=server, api_key="none", max_retries=0)
+    return openai.OpenAI(base_url=openai_server, api_key="none", max_retries=0)
 
 
 def alone(pair: Pair, text: str, seed: int, **params: float) -> str:
@@ -188,22 +167,24 @@ def test_a_stop_text_ends_it(client: Any) -> None:
     ],
 )
 def test_what_cannot_be_done_is_said_in_openais_form(
-    server: str, body: dict[str, object], status: int, message: str
+    openai_server: str, body: dict[str, object], status: int, message: str
 ) -> None:
-    response = httpx2.post(f"{server}/completions", json=body, headers={"accept-language": "pt-BR"})
+    response = httpx2.post(
+        f"{openai_server}/completions", json=body, headers={"accept-language": "pt-BR"}
+    )
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert message in error["message"]
     assert error["type"] == "invalid_request_error"
 
 
-def test_a_path_that_does_not_exist_answers_in_json(server: str) -> None:
-    response = httpx2.get(f"{server}/nada")
+def test_a_path_that_does_not_exist_answers_in_json(openai_server: str) -> None:
+    response = httpx2.get(f"{openai_server}/nada")
     assert response.status_code == 404
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_who_leaves_frees_the_row(server: str) -> None:
+def test_who_leaves_frees_the_row(openai_server: str) -> None:
     body = {
         "model": "base",
         "prompt": ["O rei"] * 100,
@@ -211,11 +192,11 @@ def test_who_leaves_frees_the_row(server: str) -> None:
         "ignore_eos": True,
         "stream": True,
     }
-    with httpx2.stream("POST", f"{server}/completions", json=body) as response:
+    with httpx2.stream("POST", f"{openai_server}/completions", json=body) as response:
         next(response.iter_lines())
     started = time.monotonic()
     small = {"model": "base", "prompt": "O rei", "max_tokens": 1}
-    assert httpx2.post(f"{server}/completions", json=small, timeout=30).status_code == 200
+    assert httpx2.post(f"{openai_server}/completions", json=small, timeout=30).status_code == 200
     assert time.monotonic() - started < 30
 
 
@@ -223,6 +204,6 @@ def test_the_pages_errors_stay_pages(tmp_path: Path, pair: Pair) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path / 'test.db'}")
     db = Database(settings.database_url)
     db.upgrade()
-    with TestClient(create_app(settings, db, pair)) as client:
+    with TestClient(create_app(settings, db, by_role(pair))) as client:
         assert "text/html" in client.get("/nada").headers["content-type"]
         assert json.loads(client.get("/v1/models").text)["object"] == "list"

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy import select
-from support import rows
+from support import by_role, rows
 
 from app.config import Settings
 from app.db import Database
@@ -60,7 +60,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def url(db: Database, pair_folder: Path) -> Iterator[str]:
     address = db.engine.url.render_as_string()
     pair = load_pair(pair_folder / "base", pair_folder / "tuned")
-    app = create_app(Settings(database_url=address), Database(address), pair)
+    app = create_app(Settings(database_url=address), Database(address), by_role(pair))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)

@@ -1,0 +1,135 @@
+"""Exchanges in the works: what each side has written so far, and who is told when there is more."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from app.tables import Finish, Side
+from model.engine import Event
+from model.worker import Ending
+
+log = logging.getLogger(__name__)
+
+# seconds between tries to save; after the last, the answer is lost and shown as failed
+SAVE_DELAYS_S = (0.5, 1, 2, 4, 8)
+
+
+class Reader(Protocol):
+    """Who asked for a text, and is given it piece by piece in the event loop."""
+
+    def receive(self, event: Event | Ending) -> None: ...
+
+
+@dataclass(slots=True)
+class Result:
+    """One answer, being written or finished."""
+
+    text: str = ""
+    completion_ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    finish: Finish | None = None
+    queue_ms: float | None = None
+    first_token_ms: float | None = None
+    total_ms: float | None = None
+
+
+class Job:
+    """An exchange in the works: what each side has written so far."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.results = {side: Result() for side in Side}
+        self.saved: set[Side] = set()  # finished, and in the database
+        self.writers: list[Reader] = []
+        self.n_watchers = 0
+        self.leave_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.saved) == len(Side)
+
+    def notify(self) -> None:
+        """Wake everyone who waits in `changed`."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def change(self) -> asyncio.Event:
+        """Set when there is something new. Take it, then look at the job, then wait for it."""
+        return self._changed
+
+    async def done(self) -> None:
+        while not self.is_done:
+            await self.change.wait()
+
+
+Save = Callable[[Side, Result], Awaitable[None]]
+ENDINGS: dict[Ending, Finish] = {
+    "cancelled": Finish.CANCELLED,
+    "failed": Finish.ERROR,
+    "unreachable": Finish.UNREACHABLE,
+    "timeout": Finish.TIMEOUT,
+    "rubbish": Finish.RUBBISH,
+}
+
+
+class Keeper(Protocol):
+    """Who lets work in the background come to its end, and gives a job's place back."""
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+    def release(self, job: Job) -> None: ...
+
+
+class Writer:
+    """Puts what is written for one side of a job into it, and at its end into the database."""
+
+    def __init__(self, keeper: Keeper, job: Job, side: Side, save: Save) -> None:
+        self.keeper, self.job, self.side, self.save = keeper, job, side, save
+        self.result = job.results[side]
+        self.started = time.perf_counter()
+
+    def receive(self, event: Event | Ending) -> None:
+        if isinstance(event, str):
+            self._finish(ENDINGS[event])
+        else:
+            self._write(event)
+        self.job.notify()
+
+    def _write(self, event: Event) -> None:
+        result = self.result
+        result.text += event.text.replace("\x00", "\ufffd")  # which no database keeps
+        if event.token_id is not None and event.logp is not None:
+            result.completion_ids.append(event.token_id)
+            result.logps.append(round(event.logp, 4))
+        if result.first_token_ms is None:
+            result.first_token_ms = _ms_since(self.started)
+            result.queue_ms = event.queue_ms
+        if event.finish:
+            self._finish(Finish(event.finish))
+
+    def _finish(self, finish: Finish) -> None:
+        self.result.finish = finish
+        self.result.total_ms = _ms_since(self.started)
+        self.keeper.keep(self._save())
+
+    async def _save(self) -> None:
+        for delay_s in SAVE_DELAYS_S:
+            try:
+                await self.save(self.side, self.result)
+                break
+            except Exception as error:  # locked, restarting, full: it may pass
+                log.error("an answer could not be saved yet: %s", type(error).__name__)
+                await asyncio.sleep(delay_s)
+        self.job.saved.add(self.side)
+        if self.job.is_done:
+            self.keeper.release(self.job)
+        self.job.notify()
+
+
+def _ms_since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 1)
