@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -108,7 +109,7 @@ def load_sources(settings: Settings) -> dict[Role, Source]:
         pair = load_pair(settings.dois_treinos_base, settings.dois_treinos_tuned)
         return {Role.BASE: pair.base, Role.TUNED: pair.tuned}
     if Role.BASE not in found:
-        found[Role.BASE] = load_checkpoint(settings.dois_treinos_base)
+        found[Role.BASE] = replace(load_checkpoint(settings.dois_treinos_base), envelope="raw")
     if Role.TUNED not in found:
         found[Role.TUNED] = load_checkpoint(settings.dois_treinos_tuned)
     return {role: found[role] for role in Role}

@@ -2,16 +2,24 @@
 
 raw   <|doc|>text                                   the base checkpoint: a document that goes on
 chat  <|usuario|>text<|assistente|>answer<|fim|>    the tuned one: a conversation
+
+Checkpoints of others bring a conversation's form along as a Jinja template.
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from model.data import Example
 from model.errors import BadInput
-from model.tokenizer import ASSISTANT, DOCUMENT, END, USER, Tokenizer
+from model.tokenizer import ASSISTANT, END, USER, Tokenizer
 
 Envelope = Literal["raw", "chat"]
 
@@ -40,13 +48,61 @@ class Message(TypedDict):
 
 def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     """The text as the beginning of a document."""
-    start = tokenizer.token_id(DOCUMENT)
-    return [*([] if start is None else [start]), *tokenizer.encode(text)]
+    return tokenizer.encode_document(text)
 
 
 def chat_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """The conversation so far, and the place where the answer begins."""
     return [*conversation(tokenizer, messages).ids, _id(tokenizer, ASSISTANT)]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """How a checkpoint wants a conversation written: Hugging Face's `chat_template`."""
+
+    source: str
+    bos_token: str = ""
+    eos_token: str = ""
+
+    def prompt(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+        """The conversation so far, and the place where the answer begins.
+
+        A special token that a person wrote out stays plain text: the envelope cannot be forged.
+        """
+        if self.source == CHAT_TEMPLATE:
+            return chat_prompt(tokenizer, messages)
+        said = [message["content"] for message in messages]
+        if not any(token in text for text in said for token in tokenizer.special_texts):
+            return tokenizer.encode_markup(self._render(messages, said))
+        marked = self._render(messages, [f"\ue000{i}\ue001" for i in range(len(said))])
+        ids: list[int] = []
+        for i, piece in enumerate(re.split("\ue000([0-9]+)\ue001", marked)):
+            ids += tokenizer.encode(said[int(piece)]) if i % 2 else tokenizer.encode_markup(piece)
+        return ids
+
+    def _render(self, messages: Sequence[Message], texts: Sequence[str]) -> str:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005 (a template wants local time)
+        source = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", self.source)
+        try:
+            return environment.from_string(source).render(
+                messages=[
+                    {"role": message["role"], "content": text}
+                    for message, text in zip(messages, texts, strict=True)
+                ],
+                add_generation_prompt=True,
+                bos_token=self.bos_token,
+                eos_token=self.eos_token,
+            )
+        except TemplateError as error:
+            raise BadInput(f"The checkpoint's chat template refuses this: {error}") from error
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
 
 
 def conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> Example:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from model.card import checkpoint_card
-from model.chat import CHAT_TEMPLATE, Envelope
+from model.chat import CHAT_TEMPLATE, ChatTemplate, Envelope
 from model.config import Family, ModelConfig
 from model.errors import BrokenCheckpoint
 from model.loop import Progress
@@ -94,7 +94,8 @@ class Checkpoint:
     record: TrainingRecord
     sha256: str  # of the weights file
     end_ids: frozenset[int]  # tokens that end an answer
-    envelope: Envelope  # chat where the folder has a chat template and was tuned
+    envelope: Envelope  # chat where the folder has a chat template
+    chat_template: ChatTemplate | None = None
 
 
 def save_checkpoint(
@@ -177,7 +178,7 @@ def load_checkpoint(
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     except Exception as error:  # tokenizers raises plain Exception
         raise BrokenCheckpoint(f"{folder / 'tokenizer.json'} cannot be read ({error}).") from error
-    tokenizer_config = _read(folder / "tokenizer_config.json")
+    chat_template = _read_chat_template(folder)
     return Checkpoint(
         folder=folder,
         model=model,
@@ -185,7 +186,8 @@ def load_checkpoint(
         record=record,
         sha256=sha256,
         end_ids=_end_ids(config_json, folder),
-        envelope="chat" if tokenizer_config.get("chat_template") else "raw",
+        envelope="chat" if chat_template else "raw",
+        chat_template=chat_template,
     )
 
 
@@ -282,6 +284,21 @@ def _read_record(folder: Path, sha256: str) -> TrainingRecord:
             f"(SHA-256 {sha256[:12]}…, expected {record.weights_sha256[:12]}…). Fetch the folder again."
         )
     return record
+
+
+def _read_chat_template(folder: Path) -> ChatTemplate | None:
+    """From tokenizer_config.json, where there may be several by name, or from a file of its own."""
+    config = _read(folder / "tokenizer_config.json")
+    source = config.get("chat_template")
+    if isinstance(source, list):
+        source = next((t["template"] for t in source if t.get("name") == "default"), None)
+    if source is None and (folder / "chat_template.jinja").exists():
+        source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if not source:
+        return None
+    bos, eos = (config.get(name) or "" for name in ("bos_token", "eos_token"))
+    bos, eos = (t["content"] if isinstance(t, dict) else t for t in (bos, eos))
+    return ChatTemplate(source, bos, eos)
 
 
 def _end_ids(config_json: dict[str, Any], folder: Path) -> frozenset[int]:

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from model.chat import chat_prompt, raw_prompt
+from model.chat import raw_prompt
 from model.checkpoint import Checkpoint
 from model.config import SamplingParams
 from model.engine import Engine, Request, generate
@@ -41,6 +41,10 @@ def score_text(checkpoint: Checkpoint, text: str) -> TextScore:
     nats, n_tokens = 0.0, 0
     for document in tqdm(documents, desc="bits per byte", unit="doc", disable=len(documents) < 2):
         ids = raw_prompt(checkpoint.tokenizer, document)
+        if (
+            ids[0] not in checkpoint.tokenizer.special_ids
+        ):  # one that marks no beginning: as after an end
+            ids = [*sorted(checkpoint.end_ids)[:1], *ids]
         nats += _nats(checkpoint, ids)
         n_tokens += len(ids) - 1
     n_bytes = sum(len(d.encode()) for d in documents)
@@ -127,8 +131,10 @@ def check_answer(question: Question, text: str, *, is_finished: bool) -> Answer:
 
 def prompt_ids(checkpoint: Checkpoint, text: str) -> list[int]:
     """A person's text in the envelope that this checkpoint was trained with."""
-    if checkpoint.envelope == "chat":
-        return chat_prompt(checkpoint.tokenizer, [{"role": "user", "content": text}])
+    if checkpoint.envelope == "chat" and checkpoint.chat_template:
+        return checkpoint.chat_template.prompt(
+            checkpoint.tokenizer, [{"role": "user", "content": text}]
+        )
     return raw_prompt(checkpoint.tokenizer, text)
 
 

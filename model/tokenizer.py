@@ -5,8 +5,10 @@ four tokens and sums can be learned. The merges are learned by the `tokenizers` 
 """
 
 import codecs
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -32,7 +34,9 @@ class Tokenizer:
         self.backend = backend
         backend.encode_special_tokens = True
         self._bytes = _token_bytes(backend)
-        self.special_ids = frozenset(backend.get_added_tokens_decoder())
+        added = backend.get_added_tokens_decoder()
+        self.special_ids = frozenset(added)
+        self.special_texts = frozenset(token.content for token in added.values())
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
@@ -74,6 +78,20 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, nothing added before or after."""
         return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_document(self, text: str) -> list[int]:
+        """Ids of a text as the beginning of a document, with the token before it that the network was trained with."""
+        return self.backend.encode(text).ids
+
+    def encode_markup(self, text: str) -> list[int]:
+        """Ids of a text in which special tokens written out are special: for envelopes only, never for what a person wrote."""
+        return self._markup.encode(text, add_special_tokens=False).ids
+
+    @cached_property
+    def _markup(self) -> tokenizers.Tokenizer:
+        copy = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        copy.encode_special_tokens = False
+        return copy
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [e.ids for e in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
@@ -118,17 +136,24 @@ class TextStream:
 
 
 def _token_bytes(backend: tokenizers.Tokenizer) -> list[bytes]:
-    """The bytes of every token, by id."""
+    """The bytes of every token, by id: byte-level tokens, or those of SentencePiece with its bytes `<0xC3>`."""
     special = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
-    byte_of = {char: byte for byte, char in _alphabet()}
-    result = []
-    for i in range(backend.get_vocab_size()):
-        token = backend.id_to_token(i) or ""
-        if i in special:
-            result.append(special[i].encode())
-        else:
-            result.append(bytes(byte_of[char] for char in token))
-    return result
+    is_sentencepiece = '"ByteFallback"' in json.dumps(json.loads(backend.to_str())["decoder"])
+    read = _sentencepiece_bytes if is_sentencepiece else _byte_level_bytes
+    return [
+        special[i].encode() if i in special else read(backend.id_to_token(i) or "")
+        for i in range(backend.get_vocab_size())
+    ]
+
+
+def _byte_level_bytes(token: str) -> bytes:
+    return bytes(_BYTE_OF[char] for char in token)
+
+
+def _sentencepiece_bytes(token: str) -> bytes:
+    if re.fullmatch("<0x[0-9A-F]{2}>", token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("\u2581", " ").encode()  # the mark that stands for a space
 
 
 def _alphabet() -> Iterator[tuple[int, str]]:
@@ -141,3 +166,6 @@ def _alphabet() -> Iterator[tuple[int, str]]:
         else:
             yield byte, chr(shifted)
             shifted += 1
+
+
+_BYTE_OF = {char: byte for byte, char in _alphabet()}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from app.errors import N_, Busy, Invalid, NotFound
 from app.services.generation import GenerationService
-from model.chat import Message, chat_prompt, raw_prompt
+from model.chat import Message, raw_prompt
 from model.checkpoint import Checkpoint
 from model.config import SamplingParams
 from model.engine import Event, Request
@@ -120,11 +120,15 @@ def ask_chat(
 ) -> Ask:
     """Answer the last message of a conversation, in the envelope that the checkpoint was tuned with."""
     checkpoint = find(service, model)
-    if checkpoint.envelope != "chat":
+    if checkpoint.chat_template is None:
         raise Invalid(
             N_("O modelo %(model)s só continua textos: use /v1/completions."), model=model
         )
-    return _ask(model, checkpoint, [chat_prompt(checkpoint.tokenizer, messages)], how, n, room=1)
+    try:
+        prompt = checkpoint.chat_template.prompt(checkpoint.tokenizer, messages)
+    except BadInput as error:
+        raise Invalid("%(reason)s", reason=error) from error
+    return _ask(model, checkpoint, [prompt], how, n, room=1)
 
 
 def message(*, is_answer: bool, text: str) -> Message:
@@ -224,7 +228,7 @@ async def score(
     try:
         scores = await asyncio.wrap_future(future)
     except BadInput as error:
-        raise Invalid(str(error)) from error
+        raise Invalid("%(reason)s", reason=error) from error
     scored = [_scored(ask.checkpoint, s) for s in scores]
     begins_document = prompt[0] == ask.checkpoint.tokenizer.token_id(DOCUMENT)
     return scored[int(begins_document) : len(prompt)], scored[len(prompt) :]
