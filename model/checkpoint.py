@@ -61,6 +61,7 @@ class TrainingRecord:
         hardware: str,
         *,
         data: dict[str, Any],
+        commit: str,
         parent_sha256: str = "",
     ) -> Self:
         return cls(
@@ -69,7 +70,7 @@ class TrainingRecord:
             tokens_seen=progress.tokens_seen,
             seconds=round(progress.seconds, 1),
             hardware=hardware,
-            commit=current_commit(),
+            commit=commit,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             parent_sha256=parent_sha256,
             config=config,

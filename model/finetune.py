@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from model.chat import Message, conversation, read_conversations
-from model.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
+from model.checkpoint import (
+    Checkpoint,
+    TrainingRecord,
+    current_commit,
+    load_checkpoint,
+    save_checkpoint,
+)
 from model.config import TrainConfig
 from model.data import Batch, BatchSource, Conversations, Mixture, TokenFile, pad
 from model.device import hardware, pick_device
 from model.errors import BadInput
-from model.loop import Trainer, workers
+from model.loop import Progress, Trainer, workers
 from model.tokenizer import END, PAD
 
 QUESTIONS = Path(__file__).resolve().parent / "data_sft"
@@ -47,6 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--epochs", type=float, default=4.0, help="times every conversation is read"
     )
+    parser.add_argument("--snapshots", action="store_true", help="keep some steps on the way")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--muon-lr", type=float, default=0.006)
     parser.add_argument("--adamw-lr", type=float, default=1e-3)
@@ -135,6 +142,23 @@ def main(argv: list[str] | None = None) -> None:
     batches, steps = batches_for(base, train, args)
     batches.fingerprint = f"{batches.fingerprint} {base.sha256}"
     config = train_config(args, steps, base.model.config.max_context)
+    commit = current_commit()
+
+    def save(folder: Path, progress: Progress) -> None:
+        record = TrainingRecord.of(
+            "finetune",
+            progress,
+            asdict(config),
+            hardware(device),
+            data=data_card(paths, len(train), len(held_out), args.corpus),
+            commit=commit,
+            parent_sha256=base.sha256,
+        )
+        save_checkpoint(folder, base.model, base.tokenizer, record, end_token=END)
+
+    def keep(progress: Progress) -> None:
+        save(args.run_dir / "snapshots" / f"finetune-{progress.step:06}", progress)
+
     with workers(device) as team:
         trainer = Trainer(
             base.model,
@@ -145,20 +169,13 @@ def main(argv: list[str] | None = None) -> None:
             team=team,
             is_mixed=not args.float32,
             is_compiled=False,  # rows of many lengths
+            keep=keep if args.snapshots else None,
         )
         if team.rank == 0:
             print(f"{len(train)} conversations, {len(held_out)} held out, {steps} steps")
         progress = trainer.train()
         if team.rank == 0 and args.out:
-            record = TrainingRecord.of(
-                "finetune",
-                progress,
-                asdict(config),
-                hardware(device),
-                data=data_card(paths, len(train), len(held_out), args.corpus),
-                parent_sha256=base.sha256,
-            )
-            save_checkpoint(args.out, base.model, base.tokenizer, record, end_token=END)
+            save(args.out, progress)
 
 
 if __name__ == "__main__":

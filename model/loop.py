@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +39,15 @@ class Progress:
     tokens_seen: int = 0  # whose prediction counted
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def snapshot_steps(last: int) -> set[int]:
+    """Steps worth keeping: the first weights and then ever fewer, as learning slows down. The last is the result itself."""
+    steps, step = {0}, 16
+    while step < last:
+        steps.add(step)
+        step *= 3
+    return steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +85,15 @@ class Trainer:
         team: Workers = Workers(0, 1),
         is_mixed: bool = True,
         is_compiled: bool = True,
+        keep: Callable[[Progress], None] | None = None,
     ) -> None:
+        """`keep` is called with the progress at each of the `snapshot_steps`, in the first process only."""
         self.model, self.batches, self.config, self.run = model, batches, config, run
         self.validation, self.team, self.is_mixed = validation or [], team, is_mixed
         self.device = next(model.parameters()).device
         self.progress = Progress()
+        self.keep = keep if team.rank == 0 else None
+        self.snapshot_steps = snapshot_steps(config.steps)
         self.optimizers = make_optimizers(model, config)
         self.replica: nn.Module = model
         if team.world > 1:
@@ -122,6 +135,8 @@ class Trainer:
         saved_at = time.monotonic()
         with bar:
             while self.progress.step < last and not caught:
+                if self.keep and self.progress.step in self.snapshot_steps:
+                    self.keep(self.progress)
                 self._step(bar)
                 if time.monotonic() - saved_at > self.config.save_every_s:
                     self.save_state()

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import Checkpoint, TrainingRecord, load_checkpoint, save_checkpoint
+from model.checkpoint import (
+    Checkpoint,
+    TrainingRecord,
+    current_commit,
+    load_checkpoint,
+    save_checkpoint,
+)
 from model.config import ModelConfig, TrainConfig
 from model.data import Batch, TokenFile, count_windows
 from model.device import hardware, pick_device
 from model.errors import BadInput
-from model.loop import Trainer, workers
+from model.loop import Progress, Trainer, workers
 from model.tokenizer import DOCUMENT, Tokenizer
 from model.transformer import Transformer, count_parameters, init_weights
 
@@ -33,6 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="where the finished checkpoint goes")
     parser.add_argument("--init", type=Path, help="read on from this checkpoint, of its shape")
+    parser.add_argument("--snapshots", action="store_true", help="keep some steps on the way")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--stop-at", type=int, help="stop here, before the last step")
     for name, default in (("n-layers", 8), ("width", 384), ("n-heads", 6), ("ffn-width", 1024)):
@@ -67,6 +74,20 @@ def main(argv: list[str] | None = None) -> None:
     batches = TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed)
     if parent:
         batches.fingerprint += f" {parent.sha256}"
+    corpus = json.loads((args.corpus / "corpus.json").read_text())
+    commit = current_commit()
+
+    def save(folder: Path, progress: Progress) -> None:
+        record = TrainingRecord.of(
+            "pretrain", progress, asdict(config), hardware(device), data=corpus, commit=commit
+        )
+        if parent:
+            record.reads_on_from(parent.record)
+        save_checkpoint(folder, model, tokenizer, record, end_token=DOCUMENT)
+
+    def keep(progress: Progress) -> None:
+        save(args.run_dir / "snapshots" / f"pretrain-{progress.step:06}", progress)
+
     with workers(device) as team:
         trainer = Trainer(
             model,
@@ -77,18 +98,13 @@ def main(argv: list[str] | None = None) -> None:
             team=team,
             is_mixed=not args.float32,
             is_compiled=not args.no_compile,
+            keep=keep if args.snapshots else None,
         )
         if team.rank == 0:
             print(f"{count_parameters(model) / 1e6:.1f} million parameters, {hardware(device)}")
         progress = trainer.train(stop_at=args.stop_at)
         if team.rank == 0 and args.out and progress.step >= config.steps:
-            corpus = json.loads((args.corpus / "corpus.json").read_text())
-            record = TrainingRecord.of(
-                "pretrain", progress, asdict(config), hardware(device), data=corpus
-            )
-            if parent:
-                record.reads_on_from(parent.record)
-            save_checkpoint(args.out, model, tokenizer, record, end_token=DOCUMENT)
+            save(args.out, progress)
 
 
 def read_tokenizer(corpus: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ from model.checkpoint import load_checkpoint
 from model.config import ModelConfig, TrainConfig
 from model.data import Batch, Conversations, TokenFile, pad
 from model.errors import BadInput
+from model.evaluate import answer_questions, score_text
 from model.loop import Trainer, Workers, share
 from model.losses import next_token_loss
 from model.optim import lr_factor
@@ -260,6 +261,7 @@ def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None
             "5",
             "--out",
             str(tmp_path / "base"),
+            "--snapshots",
         ]
     )
     questions = tmp_path / "sft"
@@ -295,6 +297,7 @@ def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None
             "0.02",
             "--adamw-lr",
             "0.01",
+            "--snapshots",
         ]
     )
     base, tuned = load_checkpoint(tmp_path / "base"), load_checkpoint(tmp_path / "tuned")
@@ -302,8 +305,13 @@ def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None
     assert tuned.envelope == "chat"
     assert tuned.record.parent_sha256 == base.sha256
     assert base.record.tokens_seen == 30 * 512
-    from model.evaluate import answer_questions
-
+    first, later = (
+        load_checkpoint(tmp_path / "r1" / "snapshots" / f"pretrain-{step:06}") for step in (0, 16)
+    )
+    assert (first.record.tokens_seen, later.record.tokens_seen) == (0, 16 * 512)
+    assert score_text(first, TEXTS[0]).bits_per_byte > score_text(later, TEXTS[0]).bits_per_byte
+    assert score_text(later, TEXTS[0]).bits_per_byte > score_text(base, TEXTS[0]).bits_per_byte
+    assert load_checkpoint(tmp_path / "r2" / "snapshots" / "finetune-000016").envelope == "chat"
     question = [{"p": "Quem é o rei? 999", "re": r"^Roma\.$", "c": "rei"}]
     assert answer_questions(tuned, question)[0].is_right  # type: ignore[arg-type]
     assert not answer_questions(base, question)[0].is_right  # type: ignore[arg-type]
