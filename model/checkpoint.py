@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 
 from model.card import checkpoint_card
 from model.chat import CHAT_TEMPLATE, ChatTemplate, Envelope
-from model.config import Family, ModelConfig
+from model.config import Family, ModelConfig, RopeScaling
 from model.errors import BrokenCheckpoint
 from model.loop import Progress
 from model.tokenizer import DOCUMENT, END, PAD, SPECIAL_TOKENS, Tokenizer
 from model.transformer import Transformer, count_parameters
 
 WEIGHTS = "model.safetensors"
+MAX_CONTEXT = 2048  # positions used of a network that could read more: a class asks short questions
 ARCHITECTURES: dict[str, Family] = {
     "LlamaForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
@@ -220,7 +221,7 @@ def hf_config(
     }
 
 
-def read_hf_config(hf: dict[str, Any], folder: Path) -> ModelConfig:
+def read_hf_config(hf: dict[str, Any], folder: Path, max_context: int = MAX_CONTEXT) -> ModelConfig:
     """The words of Hugging Face as our ModelConfig; refuses what our network does not compute."""
     architecture = (hf.get("architectures") or ["?"])[0]
     family = ARCHITECTURES.get(architecture)
@@ -230,10 +231,6 @@ def read_hf_config(hf: dict[str, Any], folder: Path) -> ModelConfig:
     if hf.get("hidden_act", "silu") != "silu":
         raise BrokenCheckpoint(f"{folder} uses {hf['hidden_act']}; this program computes silu.")
     rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise BrokenCheckpoint(
-            f"{folder} uses scaled rotary positions ({rope}), not supported yet."
-        )
     try:
         width, n_heads = hf["hidden_size"], hf["num_attention_heads"]
         return ModelConfig(
@@ -244,14 +241,32 @@ def read_hf_config(hf: dict[str, Any], folder: Path) -> ModelConfig:
             n_kv_heads=hf.get("num_key_value_heads") or n_heads,
             head_width=hf.get("head_dim") or width // n_heads,
             ffn_width=hf["intermediate_size"],
-            max_context=hf["max_position_embeddings"],
+            max_context=min(hf["max_position_embeddings"], max_context),
             rope_theta=rope.get("rope_theta") or hf.get("rope_theta", 10_000.0),
+            rope_scaling=_rope_scaling(rope, hf, folder),
             norm_eps=hf["rms_norm_eps"],
             tie_embeddings=hf.get("tie_word_embeddings", False),
             family=family,
         )
     except (KeyError, ValueError) as error:
         raise BrokenCheckpoint(f"{folder / 'config.json'} lacks or misstates {error}.") from error
+
+
+def _rope_scaling(rope: dict[str, Any], hf: dict[str, Any], folder: Path) -> RopeScaling | None:
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind != "llama3":
+        raise BrokenCheckpoint(
+            f"{folder} scales its rotary positions by {kind}; this program knows llama3 only."
+        )
+    return RopeScaling(
+        factor=rope["factor"],
+        low_freq_factor=rope["low_freq_factor"],
+        high_freq_factor=rope["high_freq_factor"],
+        original_context=rope.get("original_max_position_embeddings")
+        or hf["max_position_embeddings"],
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,16 @@ Family = Literal["llama", "qwen2", "qwen3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """How Llama 3 stretches its rotary positions beyond the context that it was first trained with."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context: int  # positions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """The shape of one network. The defaults are those of the embedded pair: 17.3 million parameters."""
 
@@ -19,6 +29,7 @@ class ModelConfig:
     ffn_width: int = 1024
     max_context: int = 512  # positions
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
     family: Family = "llama"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
 
-from model.config import ModelConfig
+from model.config import ModelConfig, RopeScaling
 from model.kv_cache import KVCache
 
 
@@ -28,14 +28,27 @@ class RMSNorm(nn.Module):
         return (wide * self.weight.float()).type_as(x)
 
 
-def rope_angles(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
+def rope_angles(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotation at each position: two of (*positions.shape, D), float32."""
-    exponents = (
-        torch.arange(0, head_width, 2, device=positions.device).float() / head_width
-    )  # (D/2,)
-    angles = positions.float()[..., None] * theta**-exponents  # (..., D/2)
+    d = config.head_width
+    exponents = torch.arange(0, d, 2, device=positions.device).float() / d  # (D/2,)
+    frequencies = config.rope_theta**-exponents  # (D/2,) radians a position
+    if config.rope_scaling:
+        frequencies = scaled_frequencies(frequencies, config.rope_scaling)
+    angles = positions.float()[..., None] * frequencies  # (..., D/2)
     angles = torch.cat([angles, angles], dim=-1)  # (..., D)
     return angles.cos(), angles.sin()
+
+
+def scaled_frequencies(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3.1's frequencies: slow ones divided by the factor, fast ones as they were, a slope between (D/2,).
+
+    As in Meta's reference implementation of Llama 3.1.
+    """
+    turns = scaling.original_context * frequencies / (2 * torch.pi)  # within the original context
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = ((turns - low) / (high - low)).clamp(0, 1)  # 0: slow, 1: fast
+    return frequencies * (keep + (1 - keep) / scaling.factor)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -141,7 +154,7 @@ class Transformer(nn.Module):
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]  # (1, T)
         else:
             positions = cache.next_positions(tokens.shape[1])  # (B, T)
-        cos, sin = rope_angles(positions, self.config.head_width, self.config.rope_theta)
+        cos, sin = rope_angles(positions, self.config)
         x = embedding(tokens, self.embed_tokens.weight)  # (B, T, C)
         for i, layer in enumerate(self.layers):
             x = layer(x, cos, sin, i, cache)

@@ -69,9 +69,22 @@ def test_logits_are_those_of_transformers_on_our_own_folder(base: Checkpoint) ->
         torch.testing.assert_close(base.model(tokens), theirs(tokens).logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Llama"])
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "rope"),
+    [("Qwen2", None), ("Qwen3", None), ("Llama", None), ("Llama", LLAMA_3)],
+)
 def test_logits_are_those_of_transformers_on_a_folder_of_theirs(
-    family: str, base: Checkpoint, tmp_path: Path
+    family: str, rope: dict[str, object] | None, base: Checkpoint, tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
     from model.checkpoint import load_checkpoint
@@ -86,7 +99,7 @@ def test_logits_are_those_of_transformers_on_a_folder_of_theirs(
         head_dim=8,
         max_position_embeddings=64,
         tie_word_embeddings=family == "Qwen3",
-        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+        rope_parameters=rope or {"rope_type": "default", "rope_theta": 5000.0},
     )
     torch.manual_seed(0)
     theirs = getattr(transformers, f"{family}ForCausalLM")(config).eval()
