@@ -46,7 +46,10 @@ def serve(argv: list[str]) -> None:
     parser.add_argument("--port", type=int, default=defaults.port)
     parser.add_argument("--base", help="folder of the base checkpoint")
     parser.add_argument("--tuned", help="folder of the tuned checkpoint")
+    parser.add_argument("--pair", metavar="NAME", help="fetch a known pair once: see the README")
     args = parser.parse_args(argv)
+    if args.pair:
+        args.base, args.tuned = fetched_pair(args.pair)
     changes = {
         "host": args.host,
         "port": args.port,
@@ -64,6 +67,13 @@ def serve(argv: list[str]) -> None:
         print(f"  Dois Treinos: http://{host}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def fetched_pair(name: str) -> tuple[Path, Path]:
+    """Folders of a pair of others, fetched where it is not here yet."""
+    from model.hub import fetch_pair
+
+    return fetch_pair(name, Path("data") / "pairs")
 
 
 def listen(host: str, port: int) -> socket.socket:

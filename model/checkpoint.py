@@ -170,6 +170,8 @@ def load_checkpoint(
     except (SafetensorError, OSError) as error:
         raise BrokenCheckpoint(f"{folder / WEIGHTS} is damaged or cut off ({error}).") from error
     try:
+        if model.config.tie_embeddings:
+            weights.pop("lm_head.weight", None)  # some folders hold the embeddings twice
         model.load_state_dict({_our_name(k): v for k, v in weights.items()})
     except RuntimeError as error:
         raise BrokenCheckpoint(

@@ -88,6 +88,16 @@ def test_every_setting_is_in_the_readme() -> None:
     assert [n for n in Settings.model_fields if f"`{n.upper()}`" not in readme] == []
 
 
+def test_every_pair_that_can_be_fetched_is_in_the_readme() -> None:
+    from model.hub import PRESETS
+
+    readme = (ROOT / "README.md").read_text()
+    for name, preset in PRESETS.items():
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` |"))
+        for value in (preset.base, preset.tuned, preset.licence, f"{preset.download_mb:,} MB"):
+            assert value in row
+
+
 DATA_SFT = sorted((ROOT / "model/data_sft").glob("*.jsonl"))
 
 

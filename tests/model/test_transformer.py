@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import new_model
+from safetensors.torch import load_file, save_file
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig
@@ -107,6 +108,10 @@ def test_logits_are_those_of_transformers_on_a_folder_of_theirs(
         for parameter in theirs.parameters():
             parameter.normal_(0.0, 0.3)  # biases and norms too, which start at 0 and 1
     theirs.save_pretrained(tmp_path)
+    if config.tie_word_embeddings:  # as Qwen's own folders do
+        weights = load_file(tmp_path / "model.safetensors")
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     base.tokenizer.save(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer_config.json").write_text("{}")
     ours = load_checkpoint(tmp_path).model

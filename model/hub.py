@@ -1,0 +1,139 @@
+"""Pairs of other people that a teacher with internet can fetch once, by name, and use offline afterwards."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from model.checkpoint import WEIGHTS, file_sha256
+from model.errors import BadInput
+
+FILES = ["config.json", "generation_config.json", "tokenizer*.json", "chat_template.jinja", WEIGHTS]
+CHECKED = "checked.sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A base and a tuned checkpoint of one network, at fixed revisions."""
+
+    base: str  # repository
+    base_revision: str
+    tuned: str
+    tuned_revision: str
+    n_parameters: int
+    download_mb: int  # both together
+    memory_mb: int  # while both answer, in float32
+    licence: str
+    languages: str
+
+
+PRESETS = {
+    "smollm2-135m": Preset(
+        base="HuggingFaceTB/SmolLM2-135M",
+        base_revision="4e53f736cbb20a9a0f56b4c4bf378d9f306ff915",
+        tuned="HuggingFaceTB/SmolLM2-135M-Instruct",
+        tuned_revision="ee72e5415c002e8fc0566a191a07c0b2b708875a",
+        n_parameters=134_515_008,
+        download_mb=543,
+        memory_mb=1_600,
+        licence="Apache 2.0",
+        languages="English",
+    ),
+    "qwen3-0.6b": Preset(
+        base="Qwen/Qwen3-0.6B-Base",
+        base_revision="main",
+        tuned="Qwen/Qwen3-0.6B",
+        tuned_revision="main",
+        n_parameters=596_049_920,
+        download_mb=2_720,
+        memory_mb=5_500,
+        licence="Apache 2.0",
+        languages="119 languages, Portuguese among them",
+    ),
+    "tucano-1b1": Preset(
+        base="TucanoBR/Tucano-1b1",
+        base_revision="main",
+        tuned="TucanoBR/Tucano-1b1-Instruct",
+        tuned_revision="b9aa92dcda625394465805ec41250e1f68476189",
+        n_parameters=1_100_048_384,
+        download_mb=4_410,
+        memory_mb=9_500,
+        licence="Apache 2.0",
+        languages="Portuguese",
+    ),
+    "llama-3.2-1b": Preset(
+        base="meta-llama/Llama-3.2-1B",
+        base_revision="main",
+        tuned="meta-llama/Llama-3.2-1B-Instruct",
+        tuned_revision="main",
+        n_parameters=1_235_814_400,
+        download_mb=4_960,
+        memory_mb=10_500,
+        licence="Llama 3.2 Community License, to be accepted on its page; needs HF_TOKEN",
+        languages="8 languages, Portuguese among them",
+    ),
+}
+
+
+def fetch_pair(name: str, cache: Path) -> tuple[Path, Path]:
+    """Folders of a preset's base and tuned checkpoint, fetched where they are not here yet."""
+    preset = PRESETS.get(name)
+    if preset is None:
+        raise BadInput(f"There is no pair called {name}; there are {', '.join(PRESETS)}.")
+    return (
+        fetch(preset.base, preset.base_revision, cache, preset.download_mb // 2),
+        fetch(preset.tuned, preset.tuned_revision, cache, preset.download_mb // 2),
+    )
+
+
+def fetch(repository: str, revision: str, cache: Path, size_mb: int) -> Path:
+    """A repository's checkpoint folder, its weights checked against the sum that the hub names.
+
+    Once checked, it is used without a connection. HF_ENDPOINT may name another hub.
+    """
+    folder = cache / repository.replace("/", "--")
+    if (folder / CHECKED).exists():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    free_mb = shutil.disk_usage(cache).free // 2**20
+    if free_mb < size_mb:
+        raise BadInput(f"{repository} needs {size_mb} MB of disk; {cache} has {free_mb}.")
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    try:
+        url = hf_hub_url(repository, WEIGHTS, revision=revision, endpoint=endpoint)
+        expected = get_hf_file_metadata(url, endpoint=endpoint).etag  # no connection shows here
+        snapshot_download(
+            repository,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=FILES,
+            endpoint=endpoint,
+        )
+    except GatedRepoError as error:
+        raise BadInput(
+            f"{repository} wants its licence accepted on its page first, and a token in HF_TOKEN."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise BadInput(f"{repository} at {revision} is not on the hub any more.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        raise BadInput(
+            f"{repository} is not here yet and could not be fetched: is there a connection? "
+            f"What came so far is kept; start again to go on. ({type(error).__name__})"
+        ) from error
+    found = file_sha256(folder / WEIGHTS)
+    if expected and len(expected) == hashlib.sha256().digest_size * 2 and found != expected:
+        (folder / WEIGHTS).unlink()
+        raise BadInput(f"The weights of {repository} arrived damaged; start again to fetch them.")
+    (folder / CHECKED).write_text(found + "\n", encoding="utf-8")
+    return folder
