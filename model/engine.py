@@ -5,7 +5,7 @@ many send at the same time is read once and its keys and values copied.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +24,8 @@ FinishReason = Literal["stop", "length"]
 
 MAX_WAITING = 1024
 MAX_PREFILL_TOKENS = 512  # read in one step beside the running rows
+MAX_EXTRA = 6  # checkpoints loaded on demand, beside those that stay
+MAX_EXTRA_BYTES = 2 * 2**30  # of their weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +86,22 @@ class Engine:
         *,
         max_waiting: int = MAX_WAITING,
         max_prefill_tokens: int = MAX_PREFILL_TOKENS,
+        on_demand: Mapping[str, Callable[[], Checkpoint]] | None = None,
+        max_extra: int = MAX_EXTRA,
+        max_extra_bytes: int = MAX_EXTRA_BYTES,
     ) -> None:
-        self._hosts = {
-            name: _Host(
-                c, _cache_for(c, max_rows), max_rows, Scheduler(max_waiting, max_prefill_tokens)
-            )
-            for name, c in checkpoints.items()
-        }
+        """`checkpoints` stay; those `on_demand` are loaded when they are asked for, and the longest unused leave again."""
+        self._max_rows, self._max_waiting = max_rows, max_waiting
+        self._max_prefill_tokens = max_prefill_tokens
+        self._hosts = {name: self._new_host(c) for name, c in checkpoints.items()}
+        self._pinned = frozenset(checkpoints)
+        self._on_demand = dict(on_demand or {})
+        self._max_extra, self._max_extra_bytes = max_extra, max_extra_bytes
         self._n_added = 0
 
     def add(self, request: Request) -> int:
         """Queue a request; its id comes back in events. BadInput where the context has no room, QueueFull where too many wait."""
-        host = self._hosts[request.checkpoint]
+        host = self._host(request.checkpoint)
         room = host.checkpoint.model.config.max_context - len(request.prompt_ids)
         if room < 1 or not request.prompt_ids:
             raise BadInput(
@@ -115,6 +121,41 @@ class Engine:
         host.waiting[sequence.id] = sequence
         self._n_added = sequence.id
         return sequence.id
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the checkpoints that are in memory, the longest unused first."""
+        return list(self._hosts)
+
+    def _host(self, name: str) -> _Host:
+        """A checkpoint's host, loaded where it is not here; marked as used just now."""
+        host = self._hosts.pop(name, None)
+        if host is None:
+            if name not in self._on_demand:
+                raise BadInput(f"There is no checkpoint called {name} here.")
+            host = self._new_host(self._on_demand[name]())
+        self._hosts[name] = host
+        self._make_room(name)
+        return host
+
+    def _make_room(self, newest: str) -> None:
+        """Drop extra checkpoints that nobody waits for, the longest unused first, until the rest fits."""
+        extras = [n for n in self._hosts if n not in self._pinned]
+        for name in [n for n in extras if n != newest]:
+            n_bytes = sum(_bytes_of(self._hosts[n].checkpoint) for n in extras)
+            if len(extras) <= self._max_extra and n_bytes <= self._max_extra_bytes:
+                return
+            if not (self._hosts[name].rows or self._hosts[name].waiting):
+                del self._hosts[name]
+                extras.remove(name)
+
+    def _new_host(self, checkpoint: Checkpoint) -> _Host:
+        return _Host(
+            checkpoint,
+            _cache_for(checkpoint, self._max_rows),
+            self._max_rows,
+            Scheduler(self._max_waiting, self._max_prefill_tokens),
+        )
 
     def cancel(self, sequence_id: int) -> None:
         """Forget a sequence, running or waiting; its row is free at once. No event follows."""
@@ -240,6 +281,10 @@ def _free(host: _Host, row: int) -> None:
     last = host.cache.remove(row)
     host.rows[row] = host.rows[last]
     host.rows.pop()
+
+
+def _bytes_of(checkpoint: Checkpoint) -> int:
+    return sum(p.numel() * p.element_size() for p in checkpoint.model.parameters())
 
 
 def _cache_for(checkpoint: Checkpoint, max_rows: int) -> KVCache:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -167,3 +168,39 @@ def test_the_end_token_can_be_ignored_for_measurements(tuned: Checkpoint) -> Non
             ],
         )
         assert any(len(events) < 40 for events in found) != ignores_end
+
+
+def test_checkpoints_on_demand_are_loaded_and_the_longest_unused_leaves(
+    base: Checkpoint, tuned: Checkpoint
+) -> None:
+    n_loaded: list[str] = []
+
+    def loader(name: str) -> Callable[[], Checkpoint]:
+        def load() -> Checkpoint:
+            n_loaded.append(name)
+            return tuned
+
+        return load
+
+    names = ["step 1", "step 2", "step 3"]
+    engine = Engine({"base": base}, on_demand={name: loader(name) for name in names}, max_extra=2)
+    for name in ("step 1", "step 2", "step 1", "step 3", "step 1", "step 2"):
+        generate(engine, [request(tuned, "O rei", 1, name)])
+    assert n_loaded == ["step 1", "step 2", "step 3", "step 2"]
+    assert set(engine.loaded) == {"base", "step 1", "step 2"}
+    with pytest.raises(BadInput, match="step 9"):
+        engine.add(request(base, "O rei", 1, "step 9"))
+
+
+def test_a_checkpoint_that_is_writing_stays_whatever_the_memory(
+    base: Checkpoint, tuned: Checkpoint
+) -> None:
+    on_demand = {"step 1": lambda: tuned, "step 2": lambda: tuned}
+    engine = Engine({"base": base}, on_demand=on_demand, max_extra_bytes=1)
+    alone = text_of(generate(Engine({"it": tuned}), [request(tuned, "O rei", 1, "it")])[0])
+    found = generate(
+        engine, [request(tuned, "O rei", 1, "step 1"), request(tuned, "O rei", 1, "step 2")]
+    )
+    assert [text_of(events) for events in found] == [alone, alone]
+    generate(engine, [request(tuned, "O rei", 1, "step 2")])
+    assert engine.loaded == ["base", "step 2"]
