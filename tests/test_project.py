@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import re
 import subprocess
 from collections import Counter
@@ -119,3 +120,36 @@ def test_the_question_set_is_large_enough() -> None:
     card = (ROOT / "model/data_sft/README.md").read_text()
     for category, n in Counter(row["category"] for row in rows).items():
         assert f"| {category} | {n} |" in card.replace(",", ""), (category, n)
+
+
+BANKS = sorted((ROOT / "model/data_sft/banks").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", BANKS, ids=lambda p: p.stem)
+def test_the_banks_are_sound(path: Path) -> None:
+    """Many wordings of each question, short right answers, conversations that take turns."""
+    from model.data_sft.make_more import bank_rows
+
+    for item in json.loads(path.read_text(encoding="utf-8")):
+        assert item["c"]
+        assert item["source"]
+        rows = list(bank_rows(item, random.Random(0)))
+        assert len({row["messages"][0]["content"] for row in rows}) >= (
+            6 if "turns" in item else 12
+        )
+        for row in rows:
+            roles = [message["role"] for message in row["messages"]]
+            assert roles == ["user", "assistant"] * (len(roles) // 2)
+            assert all(message["content"] for message in row["messages"])
+            assert len(row["messages"][-1]["content"].split()) <= 30
+
+
+def test_no_question_of_the_evaluation_set_is_trained_on() -> None:
+    from model.data_sft.make_more import EVALUATION, Evaluation
+
+    evaluation = Evaluation(EVALUATION)
+    lines = (EVALUATION / "new_words.jsonl").read_text(encoding="utf-8").splitlines()
+    prompt = json.loads(lines[0])["p"]
+    assert evaluation.holds(prompt)
+    assert evaluation.holds(prompt.upper().replace("?", " ?!"))
+    assert not evaluation.holds("uma pergunta sobre outra coisa bem diferente")
