@@ -86,9 +86,8 @@ class ChatTemplate:
         )
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005 (a template wants local time)
-        source = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", self.source)
         try:
-            return environment.from_string(source).render(
+            return environment.from_string(plain_template(self.source)).render(
                 messages=[
                     {"role": message["role"], "content": text}
                     for message, text in zip(messages, texts, strict=True)
@@ -99,6 +98,11 @@ class ChatTemplate:
             )
         except TemplateError as error:
             raise BadInput(f"The checkpoint's chat template refuses this: {error}") from error
+
+
+def plain_template(source: str) -> str:
+    """A template without the marks of what is learned, which only training software knows."""
+    return re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source)
 
 
 def _refuse(message: str) -> None:
