@@ -153,3 +153,20 @@ def test_no_question_of_the_evaluation_set_is_trained_on() -> None:
     assert evaluation.holds(prompt)
     assert evaluation.holds(prompt.upper().replace("?", " ?!"))
     assert not evaluation.holds("uma pergunta sobre outra coisa bem diferente")
+
+
+def test_the_model_card_names_every_source_and_the_weights_are_those_recorded() -> None:
+    card = (ROOT / "docs/model-card.md").read_text()
+    base, tuned = (
+        json.loads((ROOT / f"model/checkpoints/{name}/training.json").read_text())
+        for name in ("base", "tuned")
+    )
+    for record in (base, base["parent"]):
+        for source in record.get("data", {}).get("sources", []):
+            assert f"| {source['name']} |" in card
+    assert tuned["parent_sha256"] == base["weights_sha256"]
+    for name, record in (("base", base), ("tuned", tuned)):
+        weights = ROOT / f"model/checkpoints/{name}/model.safetensors"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == record["weights_sha256"]
+        assert record["commit"]
+        assert not record["commit"].endswith("+")

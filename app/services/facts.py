@@ -1,8 +1,8 @@
 """What the pages and the database say of the models that are asked here."""
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from model.remote import RemoteModel
 from model.transformer import count_parameters
 
 Source = Checkpoint | RemoteModel
+Reading = tuple[list[dict[str, Any]], int]  # the sources of a corpus, and how many tokens were read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
             recipe={"server": source.url, "model": source.name, "parent_sha256": ""},
         )
     read = base.record if isinstance(base, Checkpoint) else source.record
-    sources = read.data.get("sources", [])
+    readings = readings_of(asdict(read))
     return Facts(
         role=role,
         name=f"{role}-{source.sha256[:8]}",
@@ -50,8 +51,8 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
         n_parameters=count_parameters(source.model),
         tokens_seen=read.tokens_seen,
         n_conversations=source.record.data.get("conversations_trained", 0),
-        n_sources=len(sources),
-        genre_shares=genre_shares(sources),
+        n_sources=len({s["name"] for sources, _ in readings for s in sources}),
+        genre_shares=genre_shares(readings),
         recipe={
             "stage": source.record.stage,
             "steps": source.record.steps,
@@ -63,9 +64,22 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
     )
 
 
-def genre_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
-    """Each genre's share of the tokens of a corpus, largest first."""
-    tokens: Counter[str] = Counter()
-    for source in sources:
-        tokens[source["genre"]] += source["n_tokens"]
-    return {genre: n / tokens.total() for genre, n in tokens.most_common() if n}
+def readings_of(record: dict[str, Any]) -> list[Reading]:
+    """The corpora that a checkpoint read, one after the other, with the tokens it read of each."""
+    parent = record.get("parent") or {}
+    n_before = parent.get("tokens_seen", 0)
+    before = readings_of(parent) if parent else []
+    sources = record["data"].get("sources", [])
+    return [*before, (sources, record["tokens_seen"] - n_before)] if sources else before
+
+
+def genre_shares(readings: list[Reading]) -> dict[str, float]:
+    """Each genre's share of the tokens read, largest first."""
+    tokens: defaultdict[str, float] = defaultdict(float)
+    for sources, n_read in readings:
+        n_pass = sum(source["n_tokens"] for source in sources)
+        for source in sources:
+            tokens[source["genre"]] += n_read * source["n_tokens"] / n_pass
+    n_all = sum(tokens.values())
+    ordered = sorted(tokens.items(), key=lambda item: -item[1])
+    return {genre: n / n_all for genre, n in ordered if n}

@@ -1,0 +1,20 @@
+import pytest
+
+from app.services.facts import genre_shares, readings_of
+
+
+def test_a_genres_share_is_that_of_all_that_was_read() -> None:
+    first = {
+        "tokens_seen": 100,
+        "data": {"sources": [{"name": "a", "genre": "law", "n_tokens": 50}]},
+    }
+    news = [
+        {"name": "a", "genre": "law", "n_tokens": 10},
+        {"name": "b", "genre": "news", "n_tokens": 30},
+    ]
+    second = {"tokens_seen": 300, "data": {"sources": news}, "parent": first}
+    readings = readings_of(second)
+    assert [n for _, n in readings] == [100, 200]
+    assert genre_shares(readings) == pytest.approx({"law": 150 / 300, "news": 150 / 300})
+    assert readings_of({"tokens_seen": 5, "data": {}, "parent": {}}) == []
+    assert genre_shares([]) == {}
