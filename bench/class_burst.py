@@ -50,7 +50,7 @@ def server(folder: Path, max_exchanges: int) -> Iterator[str]:
         "DATABASE_URL": f"sqlite:///{folder / 'burst.db'}",
         "MAX_EXCHANGES": str(max_exchanges),
     }
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+    command = [str(Path(sys.executable).with_name("dois-treinos")), "serve", "--port", "0"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
         assert process.stdout
