@@ -50,7 +50,67 @@ class Side(StrEnum):
 
 
 class VoteKind(StrEnum):
-    THUMB = "thumb"
+    THUMB = "thumb"  # of one answer: value +1 or -1
+    REASONS = "reasons"  # of one answer: the chips that were tapped
+    PREFERENCE = "preference"  # of the pair: choice left, right, tie or both-bad
+    GUESS = "guess"  # of the pair: which side is the base, choice left or right
+
+
+class Target(StrEnum):
+    """What a vote is about; one answer, or both together."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    PAIR = "pair"
+
+
+class Choice(StrEnum):
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    BOTH_BAD = "both-bad"
+
+
+class Reason(StrEnum):
+    INVENTED = "invented"
+    NO_ANSWER = "no-answer"
+    ONLY_CONTINUED = "only-continued"
+    REPETITIVE = "repetitive"
+    SYCOPHANTIC = "sycophantic"
+    OBVIOUS = "obvious"
+    DIRECT = "direct"
+    CORRECT = "correct"
+
+
+class Phase(StrEnum):
+    """Where a room stands; what every window of it shows."""
+
+    LOBBY = "lobby"
+    HUMAN = "human-answers"
+    ANSWERS = "answers"
+    VOTING = "voting"
+    CLOSED = "closed"
+    REVEAL = "reveal"
+    SECOND_VOTE = "second-vote"
+
+
+class Author(StrEnum):
+    DECK = "deck"
+    TEACHER = "teacher"
+    STUDENT = "student"
+
+
+class AnswerKind(StrEnum):
+    """How the answers of many are put into one picture."""
+
+    NUMBER = "number"  # a histogram from 1 to 100
+    WORDS = "words"  # bars of the most frequent
+    TEXT = "text"  # no picture
+
+
+class KeyKind(StrEnum):
+    HOST = "host"
+    PROJECTOR = "projector"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -88,6 +148,7 @@ class Table(DeclarativeBase):
         dict[str, Any]: JSON(),
         list[int]: JSON(none_as_null=True),
         list[float]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
     }
 
 
@@ -107,12 +168,71 @@ class Checkpoint(Table):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Teacher(Table):
+    """Who may open rooms here: a password, set on first use, of which only the argon2 hash is kept."""
+
+    __tablename__ = "teacher"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class TeacherSession(Table):
+    """One browser of the teacher, or the link that was printed at a start."""
+
+    __tablename__ = "teacher_session"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Room(Table):
+    """One class. Its current round is the one with its `round_number`."""
+
+    __tablename__ = "room"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)  # six unambiguous characters
+    phase: Mapped[str] = mapped_column(default=Phase.LOBBY)
+    version: Mapped[int] = mapped_column(default=0)  # one more at every change of phase
+    round_number: Mapped[int] = mapped_column(default=0)  # 0: none yet
+    vote_round: Mapped[int] = mapped_column(default=1)  # 2 from the second vote on
+    phase_ends_at: Mapped[datetime | None]  # the countdown, for show: the host ends a phase
+    allows_free_play: Mapped[bool] = mapped_column(default=False)
+    n_joined: Mapped[int] = mapped_column(default=0)  # ever; numbers the pseudonyms
+    shown_prompt_id: Mapped[int | None]  # a student's exchange that the projector shows
+    erase_at: Mapped[datetime] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RoomKey(Table):
+    """A token that opens the host's page or the projector's; only its hash is kept."""
+
+    __tablename__ = "room_key"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    room_id: Mapped[int] = mapped_column(ForeignKey("room.id"), index=True)
+    kind: Mapped[str]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Participant(Table):
-    """One browser. No name, no address: a random cookie, of which only the hash is kept."""
+    """One browser, on the open page or in one room. No name, no address: a random cookie, of which only a hash is kept.
+
+    In a room the hash is of the cookie and the room's code, so that nobody can be followed from room to room.
+    """
 
     __tablename__ = "participant"
     id: Mapped[int] = mapped_column(primary_key=True)
     token_hash: Mapped[str] = mapped_column(unique=True)
+    room_id: Mapped[int | None] = mapped_column(ForeignKey("room.id"), index=True)
+    pseudonym: Mapped[str] = mapped_column(default="")
+    last_seen_at: Mapped[datetime | None]  # while its page is open, every few seconds
+    removed_at: Mapped[datetime | None]
+    has_more_time: Mapped[bool] = mapped_column(default=False)  # its countdown is longer
+    consents_to_training: Mapped[bool] = mapped_column(default=False)
+    consent_at: Mapped[datetime | None]
+    consent_version: Mapped[int | None]  # of the text that was agreed to
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -121,9 +241,14 @@ class Prompt(Table):
 
     __tablename__ = "prompt"
     id: Mapped[int] = mapped_column(primary_key=True)
-    participant_id: Mapped[int] = mapped_column(ForeignKey("participant.id"), index=True)
+    participant_id: Mapped[int | None] = mapped_column(ForeignKey("participant.id"), index=True)
+    room_id: Mapped[int | None] = mapped_column(ForeignKey("room.id"), index=True)
+    author: Mapped[str] = mapped_column(default=Author.STUDENT)
+    answer_kind: Mapped[str] = mapped_column(default=AnswerKind.TEXT)
     text: Mapped[str]
     is_from_deck: Mapped[bool]  # one of the lecture's five, word for word
+    offered_at: Mapped[datetime | None]  # a student's: when it was offered to the class
+    approved_at: Mapped[datetime | None]  # a student's: when the host let it be shown and exported
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -160,10 +285,12 @@ class Exposure(Table):
     """What one participant was shown, and on which side: the denominator of every statistic."""
 
     __tablename__ = "exposure"
+    __table_args__ = (UniqueConstraint("round_id", "participant_id"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     public_id: Mapped[str] = mapped_column(unique=True)  # in addresses; cannot be guessed
     participant_id: Mapped[int] = mapped_column(ForeignKey("participant.id"), index=True)
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))  # none on the open page
     left_id: Mapped[int] = mapped_column(ForeignKey("generation.id"), index=True)
     right_id: Mapped[int] = mapped_column(ForeignKey("generation.id"), index=True)
     shown_at: Mapped[datetime] = mapped_column(default=now)
@@ -174,31 +301,94 @@ class Exposure(Table):
     right: Mapped[Generation] = relationship(lazy="raise", foreign_keys=right_id)
 
 
+class Round(Table):
+    """One prompt put to a room. Each checkpoint answers once, for all; sides are drawn for each participant."""
+
+    __tablename__ = "round"
+    __table_args__ = (UniqueConstraint("room_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    room_id: Mapped[int] = mapped_column(ForeignKey("room.id"), index=True)
+    number: Mapped[int]  # from 1
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    asks_people: Mapped[bool]  # first the people, then the models
+    is_blind: Mapped[bool]  # no name before the reveal
+    has_second_vote: Mapped[bool]
+    n_samples: Mapped[int]  # answers of each checkpoint for the picture; 0: none
+    countdown_s: Mapped[int | None]
+    base_id: Mapped[int | None] = mapped_column(ForeignKey("generation.id"))
+    tuned_id: Mapped[int | None] = mapped_column(ForeignKey("generation.id"))
+    released_at: Mapped[datetime | None]  # when both answers were there, and began to be shown
+    opened_at: Mapped[datetime | None]  # voting
+    closed_at: Mapped[datetime | None]
+    revealed_at: Mapped[datetime | None]
+    second_opened_at: Mapped[datetime | None]
+    second_closed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    prompt: Mapped[Prompt] = relationship(lazy="raise")
+    base: Mapped[Generation | None] = relationship(lazy="raise", foreign_keys=base_id)
+    tuned: Mapped[Generation | None] = relationship(lazy="raise", foreign_keys=tuned_id)
+
+
+class HumanAnswer(Table):
+    """What a student answered first, before seeing any model."""
+
+    __tablename__ = "human_answer"
+    __table_args__ = (UniqueConstraint("round_id", "participant_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    participant_id: Mapped[int] = mapped_column(ForeignKey("participant.id"), index=True)
+    text: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class SampleBatch(Table):
+    """Many answers of one checkpoint to a round's prompt, seeds `first_seed` and up, for the picture."""
+
+    __tablename__ = "sample_batch"
+    __table_args__ = (UniqueConstraint("round_id", "checkpoint_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"), index=True)
+    first_seed: Mapped[int] = mapped_column(BigInteger)
+    max_tokens: Mapped[int]
+    texts: Mapped[list[str]]
+    total_ms: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class VoteEvent(Table):
-    """One tap on a thumb. Never changed, never deleted: a change of mind is a new event."""
+    """One tap. Never changed, and deleted only with its owner's data: a change of mind is a new event."""
 
     __tablename__ = "vote_event"
     __table_args__ = (
-        CheckConstraint("target IN ('left', 'right')", name="target"),
+        CheckConstraint("target IN ('left', 'right', 'pair')", name="target"),
         CheckConstraint("value IN (-1, 1)", name="value"),
+        CheckConstraint("choice IN ('left', 'right', 'tie', 'both-bad')", name="choice"),
         UniqueConstraint("exposure_id", "idempotency_key"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     exposure_id: Mapped[int] = mapped_column(ForeignKey("exposure.id"), index=True)
     kind: Mapped[str]
     target: Mapped[str]
-    value: Mapped[int | None]  # +1, -1; none takes the vote back
+    vote_round: Mapped[int] = mapped_column(default=1)  # 2 in the second vote of a round
+    value: Mapped[int | None]  # of a thumb: +1, -1; none takes it back
+    choice: Mapped[str | None]  # of a preference or a guess; none takes it back
+    reasons: Mapped[list[str] | None]  # the chips that are down now
     ms_since_shown: Mapped[float]
     is_after_reveal: Mapped[bool]
     idempotency_key: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-# The latest event of each kind for each answer; made by the migrations. A withdrawn vote has no value.
+# The latest event of each kind for each target in each vote; made by the migrations. A withdrawn vote has neither value nor
+# choice.
 current_vote = TableClause(
     "current_vote",
     *(
         ColumnClause(name)
-        for name in ("id", "exposure_id", "kind", "target", "value", "created_at")
+        for name in ("id", "exposure_id", "kind", "target", "vote_round", "value", "choice")
     ),
+    ColumnClause("reasons", JSON()),
+    ColumnClause("created_at", UtcDateTime()),
 )

@@ -18,6 +18,9 @@ def is_ours(obj: Any, name: str | None, kind: str, is_reflected: bool, compare_t
 def run() -> None:
     engine: Engine = context.config.attributes.get("engine") or make_engine(Settings().database_url)
     with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        if engine.dialect.name == "sqlite":  # a table that is made anew is dropped in between
+            driver.execute("PRAGMA foreign_keys=OFF")
         context.configure(
             connection=connection,
             target_metadata=Table.metadata,
@@ -27,6 +30,8 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
+        if engine.dialect.name == "sqlite":
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 run()
