@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.errors import Unusable
+from app.events import Hub, PostgresListener
 
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -63,11 +64,17 @@ class Database:
         n_writers = 1 if self.engine.dialect.name == "sqlite" else 8
         self._writers = ThreadPoolExecutor(n_writers, "db-write")
         self._readers = ThreadPoolExecutor(4, "db-read")
+        self.hub = Hub()
 
     def write_now(self, work: Callable[[Session], T]) -> T:
         """One transaction, in the calling thread."""
+        return self._write_and_tell(work)[0]
+
+    def _write_and_tell(self, work: Callable[[Session], T]) -> tuple[T, set[str]]:
+        """The result, and the topics that were touched."""
         with self._write.begin() as session:
-            return work(session)
+            result = work(session)
+        return result, session.info.get("topics", set())
 
     def read_now(self, work: Callable[[Session], T]) -> T:
         with self._read.begin() as session:
@@ -76,11 +83,20 @@ class Database:
     async def write(self, work: Callable[[Session], T]) -> T:
         """One transaction: committed when this returns, undone when it raises."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writers, self.write_now, work)
+        result, topics = await loop.run_in_executor(self._writers, self._write_and_tell, work)
+        for topic in topics:
+            self.hub.bump(topic)
+        return result
 
     async def read(self, work: Callable[[Session], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    async def listen(self) -> None:
+        """Hear what other processes write, until cancelled. Only PostgreSQL tells."""
+        if self.engine.dialect.name == "postgresql":
+            url = self.engine.url.set(drivername="postgresql")
+            await PostgresListener(self.hub, url.render_as_string(hide_password=False)).run()
 
     def upgrade(self) -> None:
         """Bring the tables up to date; Unusable where the database cannot be reached or written."""

@@ -7,8 +7,11 @@ from fastapi import Depends, Request
 
 from app.config import Settings
 from app.db import Database
-from app.security import COOKIE
+from app.limits import Limits
+from app.security import COOKIE, TEACHER_COOKIE
 from app.services.generation import GenerationService
+from app.services.presence import Presence
+from app.services.room_generation import RoomWriter
 from app.tables import Role
 
 
@@ -20,6 +23,9 @@ class Services:
     db: Database
     generation: GenerationService
     checkpoint_ids: dict[Role, int]
+    room_writer: RoomWriter
+    presence: Presence
+    limits: Limits
 
 
 def get_services(request: Request) -> Services:
@@ -32,11 +38,16 @@ def get_token(request: Request) -> str | None:
     return request.cookies.get(COOKIE)
 
 
+def get_teacher_token(request: Request) -> str | None:
+    return request.cookies.get(TEACHER_COOKIE)
+
+
 def is_htmx(request: Request) -> bool:
     """Whether a script asks for a fragment, rather than a browser for a page."""
     return request.headers.get("hx-request") == "true"
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+TeacherTokenDep = Annotated[str | None, Depends(get_teacher_token)]
 TokenDep = Annotated[str | None, Depends(get_token)]
 IsHtmxDep = Annotated[bool, Depends(is_htmx)]

@@ -36,6 +36,12 @@ class NotFound(AppError):
     status = 404
 
 
+class Forbidden(AppError):
+    """Whoever asks may not."""
+
+    status = 403
+
+
 class Conflict(AppError):
     """It cannot be done now."""
 
@@ -50,6 +56,12 @@ class Busy(AppError):
     def __init__(self, message: str, *, retry_after_s: int, **values: object) -> None:
         super().__init__(message, seconds=retry_after_s, **values)
         self.retry_after_s = retry_after_s
+
+
+class TooMany(Busy):
+    """One asked too often."""
+
+    status = 429
 
 
 def database_busy(error: Exception) -> Busy:

@@ -18,7 +18,7 @@ from app.errors import AppError, database_busy, retry_after
 from app.render import render, to_html, translate
 from app.routes.pages import render_page
 from app.security import COOKIE, COOKIE_MAX_AGE_S, new_token
-from app.services import exchanges, participants
+from app.services import exchanges, participants, rooms
 from app.services.exchanges import DECK
 from app.services.generation import Plan
 from app.services.jobs import Job, Result
@@ -68,15 +68,23 @@ async def ask(
     return response
 
 
-async def start(services: Services, token: str, text: str) -> tuple[str, Job]:
-    """Keep the prompt and begin both answers; each is saved when it ends, whoever is watching."""
+async def start(
+    services: Services, token: str, text: str, code: str | None = None
+) -> tuple[str, Job]:
+    """Keep the prompt and begin both answers; each is saved when it ends, whoever is watching.
+
+    With a code: as a participant of that room, whose host must allow it.
+    """
     generation = services.generation
     text = exchanges.clean_prompt(text)
     plans = generation.plan(text)
     job = generation.reserve(exchanges.new_public_id())
 
     def create(session: Session) -> Exposure:
-        participant = participants.find_or_create(session, token)
+        if code is None:
+            participant = participants.find_or_create(session, token)
+        else:
+            participant = rooms.free_player(session, code, token)
         ids = services.checkpoint_ids
         return exchanges.create(session, participant, job.key, text, plans, ids)
 
@@ -117,7 +125,7 @@ async def load(services: Services, token: str | None, public_id: str) -> Exchang
     works = Works.now(services.generation)
 
     def work(session: Session) -> ExchangeView:
-        participant = participants.find(session, token)
+        participant = participants.of_exchange(session, token, public_id)
         exposure = exchanges.get(session, participant, public_id)
         return exchange_view(session, exposure, works)
 

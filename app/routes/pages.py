@@ -47,7 +47,7 @@ async def exchange_page(
     works = Works.now(services.generation)
 
     def load(session: Session) -> ExchangeView:
-        participant = participants.find(session, token)
+        participant = participants.of_exchange(session, token, public_id)
         exposure = exchanges.get(session, participant, public_id)
         return exchange_view(session, exposure, works)
 

@@ -32,7 +32,7 @@ async def vote(
     works = Works.now(services.generation)
 
     def cast(session: Session) -> PaneView:
-        participant = participants.find(session, token)
+        participant = participants.of_exchange(session, token, public_id)
         exposure = votes.cast_thumb(session, participant, public_id, side, value or None, key)
         thumb = votes.current_thumbs(session, exposure).get(side)
         return pane_view(exposure, side, thumb, works)

@@ -70,22 +70,16 @@ def create(
     checkpoint_ids: dict[Role, int],
 ) -> Exposure:
     """A prompt, an answer to be written for each plan, and who sees which on which side."""
-    prompt = Prompt(participant_id=participant.id, text=text, is_from_deck=text in DECK)
+    prompt = Prompt(
+        participant_id=participant.id,
+        room_id=participant.room_id,
+        text=text,
+        is_from_deck=text in DECK,
+    )
     session.add(prompt)
     session.flush()
     generations = {
-        SIDE_OF[plan.role]: Generation(
-            prompt_id=prompt.id,
-            checkpoint_id=checkpoint_ids[plan.role],
-            envelope=plan.envelope,
-            prompt_ids=plan.prompt_ids,
-            seed=plan.params.seed,
-            temperature=plan.params.temperature,
-            top_k=plan.params.top_k,
-            top_p=plan.params.top_p,
-            max_tokens=plan.params.max_tokens,
-            code_version=__version__,
-        )
+        SIDE_OF[plan.role]: new_generation(prompt.id, checkpoint_ids[plan.role], plan)
         for plan in plans
     }
     session.add_all(generations.values())
@@ -101,6 +95,22 @@ def create(
     session.add(exposure)
     session.flush()
     return exposure
+
+
+def new_generation(prompt_id: int, checkpoint_id: int, plan: Plan) -> Generation:
+    """The row of an answer that is to be written."""
+    return Generation(
+        prompt_id=prompt_id,
+        checkpoint_id=checkpoint_id,
+        envelope=plan.envelope,
+        prompt_ids=plan.prompt_ids,
+        seed=plan.params.seed,
+        temperature=plan.params.temperature,
+        top_k=plan.params.top_k,
+        top_p=plan.params.top_p,
+        max_tokens=plan.params.max_tokens,
+        code_version=__version__,
+    )
 
 
 def get(session: Session, participant: Participant | None, public_id: str) -> Exposure:

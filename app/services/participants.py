@@ -7,7 +7,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.security import hash_token
-from app.tables import Participant
+from app.services import rooms
+from app.tables import Exposure, Participant, Room
 
 
 def find(session: Session, token: str | None) -> Participant | None:
@@ -16,6 +17,25 @@ def find(session: Session, token: str | None) -> Participant | None:
         return None
     query = select(Participant).where(Participant.token_hash == hash_token(token))
     return session.scalar(query)
+
+
+def of_exchange(session: Session, token: str | None, public_id: str) -> Participant | None:
+    """The participant of a cookie to whom an exchange belongs, on the open page or in a room."""
+    if not token or not (public_id.isascii() and public_id.isprintable()):
+        return None
+    query = (
+        select(Participant, Room)
+        .join(Exposure, Exposure.participant_id == Participant.id)
+        .join(Room, Room.id == Participant.room_id, isouter=True)
+        .where(Exposure.public_id == public_id)
+    )
+    found = session.execute(query).one_or_none()
+    if found is None:
+        return None
+    participant: Participant = found[0]
+    room: Room | None = found[1]
+    expected = hash_token(token) if room is None else rooms.member_hash(room, token)
+    return participant if participant.token_hash == expected else None
 
 
 def find_or_create(session: Session, token: str) -> Participant:
