@@ -214,14 +214,14 @@ def upgrade() -> None:
         batch_op.create_check_constraint(
             op.f("ck_vote_event_target"), "target IN ('left', 'right', 'pair')"
         )
-        batch_op.create_check_constraint(
-            op.f("ck_vote_event_choice"), "choice IN ('left', 'right', 'tie', 'both-bad')"
-        )
         batch_op.add_column(
             sa.Column("vote_round", sa.Integer(), nullable=False, server_default="1")
         )
         batch_op.add_column(sa.Column("choice", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("reasons", sa.JSON(), nullable=True))
+        batch_op.create_check_constraint(
+            op.f("ck_vote_event_choice"), "choice IN ('left', 'right', 'tie', 'both-bad')"
+        )
     op.execute(CURRENT_VOTE)
 
 
