@@ -1,0 +1,132 @@
+"""Class, base and fine-tuned in one picture: who says which number, who says which word, and how often."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from app.services.grouping import group, number_in, tidy
+from app.services.results import expected_distinct, spread, uniformity_p
+from app.tables import AnswerKind
+
+LOW, HIGH = 1, 100
+MAX_BARS = 10
+
+
+class Who(StrEnum):
+    CLASS = "class"
+    BASE = "base"
+    TUNED = "tuned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """What one of the three answered."""
+
+    who: Who
+    n: int  # answers that count
+    n_without_number: int = 0  # answers in which no number from 1 to 100 was found
+    n_distinct: int
+    top_3: int  # answers that are one of this one's three most frequent
+    favourite: tuple[str, int] | None  # answer, how often; none where all came once
+    counts: tuple[int, ...] = ()  # of the numbers from 1 to 100
+    expected_distinct: float | None = None  # of fair dice thrown as often
+    uniformity_p: float | None = None  # how often fair dice would look at least this uneven
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One answer, and how often each of the three gave it."""
+
+    label: str
+    counts: Mapping[Who, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Nothing was drawn or asked where `series` is empty."""
+
+    kind: AnswerKind
+    series: Sequence[Series]
+    bars: Sequence[Bar] = ()  # words only
+    others: Bar | None = None  # words only: all answers without a bar
+
+    @property
+    def max_share(self) -> float:
+        """The highest column of the histogram, as a share of its series."""
+        return max((max(s.counts) / s.n for s in self.series if s.n), default=0.0)
+
+
+def picture(kind: AnswerKind, answers: Mapping[Who, Sequence[str]], *, seed: int) -> Picture:
+    """The picture of some answers; who was not asked is left out."""
+    asked = {who: answers[who] for who in Who if answers.get(who)}
+    if kind == AnswerKind.NUMBER:
+        return Picture(kind=kind, series=[_numbers(w, a, seed) for w, a in asked.items()])
+    if kind == AnswerKind.WORDS:
+        return _words(asked)
+    return Picture(kind=kind, series=[])
+
+
+def _numbers(who: Who, answers: Iterable[str], seed: int) -> Series:
+    found = [number_in(answer, LOW, HIGH) for answer in answers]
+    numbers = Counter(n for n in found if n is not None)
+    n_values = HIGH - LOW + 1
+    throws = tuple(sorted(numbers.values()))
+    return _series(
+        who,
+        Counter({str(n): times for n, times in numbers.items()}),
+        n_without_number=found.count(None),
+        counts=tuple(numbers[n] for n in range(LOW, HIGH + 1)),
+        expected_distinct=expected_distinct(numbers.total(), n_values),
+        uniformity_p=_uniformity_p(throws, n_values, seed) if throws else None,
+    )
+
+
+@lru_cache(maxsize=256)  # a page that is drawn again and again throws the dice once
+def _uniformity_p(counts: tuple[int, ...], n_values: int, seed: int) -> float:
+    return uniformity_p(counts, n_values, seed=seed)
+
+
+def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
+    """Bars of the most frequent answers of all.
+
+    What a single student wrote, and no model, gets no bar: it may be a name, or a joke at somebody's expense.
+    """
+    groups = group(answer for theirs in answers.values() for answer in theirs)
+    label_of = {spelling: g.label for g in groups for spelling in g.spellings}
+    counts = {
+        who: Counter(label_of[tidy(answer)] for answer in theirs if tidy(answer) in label_of)
+        for who, theirs in answers.items()
+    }
+    bars = [Bar(g.label, {who: n[g.label] for who, n in counts.items()}) for g in groups]
+    shown = [bar for bar in bars if not _is_of_one_student(bar)][:MAX_BARS]
+    labels = {bar.label for bar in shown}
+    rest = {
+        who: sum(times for label, times in n.items() if label not in labels)
+        for who, n in counts.items()
+    }
+    return Picture(
+        kind=AnswerKind.WORDS,
+        series=[_series(who, n) for who, n in counts.items()],
+        bars=shown,
+        others=Bar("", rest) if any(rest.values()) else None,
+    )
+
+
+def _is_of_one_student(bar: Bar) -> bool:
+    return bar.counts.get(Who.CLASS) == 1 == sum(bar.counts.values())
+
+
+def _series(who: Who, answers: Counter[str], **numbers: Any) -> Series:
+    found = spread(answers.elements())
+    often = [(label, times) for label, times in found.most_frequent if times > 1]
+    return Series(
+        who=who,
+        n=found.n,
+        n_distinct=found.n_distinct,
+        top_3=found.top_3,
+        favourite=often[0] if often else None,
+        **numbers,
+    )
