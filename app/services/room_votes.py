@@ -110,7 +110,8 @@ def expose(session: Session, round_: Round, member: Participant) -> Exposure:
         return found
     if round_.base_id is None or round_.tuned_id is None:
         raise Conflict(N_("As respostas ainda não estão prontas."))
-    session.refresh(round_, with_for_update=True)  # two draws at once would see the same counts
+    # one draw at a time: two would see the same counts
+    session.execute(select(Round.id).where(Round.id == round_.id).with_for_update())
     n_all = session.scalar(select(func.count()).where(Exposure.round_id == round_.id)) or 0
     n_base_left = (
         session.scalar(

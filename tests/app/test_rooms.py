@@ -1,0 +1,425 @@
+"""Rooms and rounds as services, on both databases."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+from support import rows
+
+from app.db import Database
+from app.errors import Conflict, Invalid, NotFound
+from app.services import room_votes, rooms, rounds
+from app.services.room_votes import Ballot
+from app.services.rounds import RoundOptions
+from app.tables import (
+    Checkpoint,
+    Choice,
+    Exposure,
+    Generation,
+    KeyKind,
+    Participant,
+    Phase,
+    Reason,
+    Role,
+    Room,
+    Round,
+    Target,
+    VoteEvent,
+    VoteKind,
+    now,
+)
+
+UP = Ballot(kind=VoteKind.THUMB, target=Target.LEFT, value=1)
+DOWN = Ballot(kind=VoteKind.THUMB, target=Target.LEFT, value=-1)
+
+
+def new_room(session: Session) -> Room:
+    return rooms.create(session)[0]
+
+
+def start(session: Session, room: Room, **options: object) -> Round:
+    first = rooms.prompts(session, room)[0]
+    return rounds.start(session, room, room.version, first.id, RoundOptions(**options))  # type: ignore[arg-type]
+
+
+def write_answers(session: Session, round_: Round) -> None:
+    """As the models would, and long enough ago to be in view."""
+    ids = []
+    for role in Role:
+        checkpoint = Checkpoint(
+            role=role,
+            name=role,
+            sha256=f"{role} {round_.id}",
+            n_parameters=1,
+            tokens_seen=1,
+            recipe={},
+        )
+        session.add(checkpoint)
+        session.flush()
+        generation = Generation(
+            prompt_id=round_.prompt_id,
+            checkpoint_id=checkpoint.id,
+            envelope="raw",
+            prompt_ids=[1],
+            seed=1,
+            temperature=1,
+            top_k=0,
+            top_p=1,
+            max_tokens=8,
+            code_version="test",
+            text=f"texto de {role}",
+            finish_reason="stop",
+        )
+        session.add(generation)
+        session.flush()
+        ids.append(generation.id)
+    round_.base_id, round_.tuned_id = ids
+    round_.released_at = now() - timedelta(minutes=1)
+    session.flush()
+
+
+def go(session: Session, room: Room, *phases: Phase) -> None:
+    for phase in phases:
+        rounds.advance(session, room, room.version, phase)
+
+
+def voting_room(session: Session, **options: object) -> Room:
+    room = new_room(session)
+    write_answers(session, start(session, room, asks_people=False, **options))
+    go(session, room, Phase.VOTING)
+    return room
+
+
+@pytest.mark.parametrize(
+    ("phase", "options", "expected"),
+    [
+        (Phase.LOBBY, {}, ()),
+        (Phase.HUMAN, {}, (Phase.ANSWERS, Phase.LOBBY)),
+        (Phase.ANSWERS, {"are_shown": False}, (Phase.LOBBY,)),
+        (Phase.ANSWERS, {}, (Phase.VOTING, Phase.LOBBY)),
+        (Phase.VOTING, {}, (Phase.CLOSED,)),
+        (Phase.VOTING, {"is_blind": False}, (Phase.REVEAL,)),
+        (Phase.CLOSED, {}, (Phase.REVEAL,)),
+        (Phase.REVEAL, {}, (Phase.LOBBY,)),
+        (Phase.REVEAL, {"has_second_vote": True}, (Phase.SECOND_VOTE, Phase.LOBBY)),
+        (Phase.REVEAL, {"has_second_vote": True, "vote_round": 2}, (Phase.LOBBY,)),
+        (Phase.SECOND_VOTE, {"has_second_vote": True, "vote_round": 2}, (Phase.REVEAL,)),
+    ],
+)
+def test_only_valid_steps_follow(
+    phase: Phase, options: dict[str, object], expected: tuple[Phase, ...]
+) -> None:
+    defaults = {"is_blind": True, "has_second_vote": False, "vote_round": 1, "are_shown": True}
+    assert rounds.next_phases(phase, **(defaults | options)) == expected  # type: ignore[arg-type]
+
+
+def test_every_phase_leads_back_to_the_lobby() -> None:
+    for blind, second in itertools.product((True, False), repeat=2):
+        phase, vote_round, path = Phase.HUMAN, 1, []
+        while phase != Phase.LOBBY:
+            path.append(phase)
+            phase = rounds.next_phases(
+                phase,
+                is_blind=blind,
+                has_second_vote=second,
+                vote_round=vote_round,
+                are_shown=True,
+            )[0]
+            vote_round = 2 if phase == Phase.SECOND_VOTE else vote_round
+            assert len(path) < 10
+        assert (Phase.CLOSED in path) == blind
+        assert path.count(Phase.REVEAL) == (2 if second else 1)
+
+
+def test_a_new_room_has_the_deck_and_two_keys_that_open_different_doors(db: Database) -> None:
+    def work(session: Session) -> None:
+        room, tokens = rooms.create(session)
+        assert re.fullmatch(f"[{rooms.ALPHABET}]{{6}}", room.code)
+        assert len(rooms.prompts(session, room)) == 5
+        assert rooms.by_key(session, KeyKind.HOST, tokens.host) is room
+        assert rooms.by_key(session, KeyKind.PROJECTOR, tokens.projector) is room
+        for kind, token in (
+            (KeyKind.HOST, tokens.projector),
+            (KeyKind.PROJECTOR, tokens.host),
+            (KeyKind.HOST, "guess"),
+        ):
+            with pytest.raises(NotFound):
+                rooms.by_key(session, kind, token)
+        again = rooms.mint_keys(session, room)
+        session.flush()
+        assert rooms.by_key(session, KeyKind.HOST, again.host) is room
+        assert rooms.by_key(session, KeyKind.HOST, tokens.host) is room
+
+    db.write_now(work)
+
+
+def test_a_code_is_found_as_people_type_it(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        for typed in (room.code.lower(), f" {room.code[:3]}-{room.code[3:]} ", f"#{room.code}."):
+            assert rooms.by_code(session, typed) is room
+        for wrong in ("", "AAAAAA", "💥", "'; --", "x" * 5000):
+            with pytest.raises(NotFound):
+                rooms.by_code(session, wrong)
+
+    db.write_now(work)
+
+
+def test_joining_again_is_the_same_person_and_no_pseudonym_comes_twice(db: Database) -> None:
+    def work(session: Session) -> None:
+        room, other = new_room(session), new_room(session)
+        people = [rooms.join(session, room, f"cookie {i}") for i in range(40)]
+        assert len({p.pseudonym for p in people}) == 40
+        assert rooms.join(session, room, "cookie 3").id == people[3].id
+        assert rooms.count_present(session, room) == 40
+        elsewhere = rooms.join(session, other, "cookie 3")
+        assert elsewhere.id != people[3].id
+        assert elsewhere.token_hash != people[3].token_hash
+        with pytest.raises(NotFound):
+            rooms.active_member(session, room, "somebody else's")
+        with pytest.raises(NotFound):
+            rooms.rename(session, other, people[0].id, "Nome")
+
+    db.write_now(work)
+
+
+def test_who_is_removed_is_out_until_let_in_again(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session)
+        member = rooms.join(session, room, "a")
+        room_votes.cast(session, room, member, UP, "k")
+        round_ = rounds.current(session, room)
+        assert round_
+        assert room_votes.count_voters(session, round_, 1) == 1
+        rooms.set_removed(session, room, member.id, True)
+        session.flush()
+        assert room_votes.count_voters(session, round_, 1) == 0
+        assert rooms.count_present(session, room) == 0
+        with pytest.raises(Conflict):
+            rooms.active_member(session, room, "a")
+        rooms.set_removed(session, room, member.id, False)
+        session.flush()
+        assert rooms.active_member(session, room, "a") is member
+        assert room_votes.count_voters(session, round_, 1) == 1
+
+    db.write_now(work)
+
+
+def test_an_old_version_moves_nothing(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        old = room.version
+        start(session, room)
+        with pytest.raises(Conflict):
+            rounds.advance(session, room, old, Phase.ANSWERS)
+        with pytest.raises(Conflict):
+            rounds.advance(session, room, room.version, Phase.CLOSED)
+        with pytest.raises(Conflict):
+            start(session, room)
+        assert room.phase == Phase.HUMAN
+
+    db.write_now(work)
+
+
+def test_votes_open_only_when_both_answers_are_in_view(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        round_ = start(session, room, asks_people=False)
+        with pytest.raises(Conflict):
+            go(session, room, Phase.VOTING)
+        write_answers(session, round_)
+        round_.released_at = now()
+        with pytest.raises(Conflict):
+            go(session, room, Phase.VOTING)
+        assert rounds.released_share(round_, now() + timedelta(seconds=2)) == pytest.approx(
+            0.5, abs=0.05
+        )
+
+    db.write_now(work)
+
+
+def test_a_text_comes_into_view_word_by_word() -> None:
+    text = "Uma maçã e um martelo."
+    seen = [rounds.released_text(text, i / 20) for i in range(21)]
+    assert seen[0] == ""
+    assert seen[-1] == text
+    assert all(text.startswith(part) for part in seen)
+    assert all(part == text or text[len(part)] in " U" for part in seen)
+    assert [len(part) for part in seen] == sorted(len(part) for part in seen)
+
+
+def test_half_of_the_room_sees_each_on_the_left(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session)
+        round_ = rounds.current(session, room)
+        assert round_
+        drawn = []
+        for i in range(21):
+            member = rooms.join(session, room, str(i))
+            shown = room_votes.expose(session, round_, member)
+            assert room_votes.expose(session, round_, member).id == shown.id
+            assert {shown.left_id, shown.right_id} == {round_.base_id, round_.tuned_id}
+            drawn.append(shown.left_id)
+            counts = Counter(drawn)
+            assert abs(counts[round_.base_id] - counts[round_.tuned_id]) <= 1
+        assert len(rows_of(session, Exposure)) == 21
+
+    db.write_now(work)
+
+
+def rows_of(session: Session, table: type) -> list[object]:
+    return list(session.query(table))
+
+
+def test_a_tap_sent_twice_is_one_and_a_change_of_mind_is_kept(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session)
+        member = rooms.join(session, room, "a")
+        for _ in range(3):
+            assert room_votes.cast(session, room, member, UP, "k1").thumbs == {Target.LEFT: 1}
+        assert len(rows_of(session, VoteEvent)) == 1
+        why = Ballot(
+            kind=VoteKind.REASONS, target=Target.LEFT, reasons=(Reason.DIRECT, Reason.CORRECT)
+        )
+        assert room_votes.cast(session, room, member, why, "k2").reasons == {
+            Target.LEFT: ["direct", "correct"]
+        }
+        turned = room_votes.cast(session, room, member, DOWN, "k3")
+        assert turned.thumbs == {Target.LEFT: -1}
+        assert turned.reasons == {}  # said of the other thumb
+        gone = Ballot(kind=VoteKind.THUMB, target=Target.LEFT)
+        assert room_votes.cast(session, room, member, gone, "k4").thumbs == {}
+        pair = Ballot(kind=VoteKind.PREFERENCE, target=Target.PAIR, choice=Choice.BOTH_BAD)
+        guess = Ballot(kind=VoteKind.GUESS, target=Target.PAIR, choice=Choice.RIGHT)
+        room_votes.cast(session, room, member, pair, "k5")
+        mine = room_votes.cast(session, room, member, guess, "k6")
+        assert (mine.preference, mine.guess) == (Choice.BOTH_BAD, Choice.RIGHT)
+        assert len(rows_of(session, VoteEvent)) == 7
+
+    db.write_now(work)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": VoteKind.THUMB, "target": Target.PAIR, "value": 1},
+        {"kind": VoteKind.PREFERENCE, "target": Target.LEFT, "choice": Choice.TIE},
+        {"kind": VoteKind.GUESS, "target": Target.PAIR, "choice": Choice.TIE},
+        {"kind": VoteKind.REASONS, "target": Target.PAIR},
+    ],
+)
+def test_a_vote_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(Invalid):
+        Ballot(**wrong)  # type: ignore[arg-type]
+
+
+def test_nothing_counts_after_closing(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session)
+        member = rooms.join(session, room, "a")
+        room_votes.cast(session, room, member, UP, "k")
+        go(session, room, Phase.CLOSED)
+        for ballot in (DOWN, Ballot(kind=VoteKind.THUMB, target=Target.LEFT)):
+            with pytest.raises(Conflict):
+                room_votes.cast(session, room, member, ballot, "late")
+        go(session, room, Phase.REVEAL)
+        with pytest.raises(Conflict):
+            room_votes.cast(session, room, member, DOWN, "later")
+        with pytest.raises(Conflict):
+            room_votes.answer(session, room, member, "42")
+        assert len(rows_of(session, VoteEvent)) == 1
+
+    db.write_now(work)
+
+
+def test_the_second_vote_stands_beside_the_first(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session, has_second_vote=True)
+        member = rooms.join(session, room, "a")
+        room_votes.cast(session, room, member, UP, "k")
+        go(session, room, Phase.CLOSED, Phase.REVEAL, Phase.SECOND_VOTE)
+        assert room_votes.cast(session, room, member, DOWN, "k").thumbs == {Target.LEFT: -1}
+        round_ = rounds.current(session, room)
+        assert round_
+        shown = room_votes.expose(session, round_, member)
+        assert room_votes.my_votes(session, shown, 1).thumbs == {Target.LEFT: 1}
+        first, second = session.query(VoteEvent).order_by(VoteEvent.id)
+        assert (first.is_after_reveal, second.is_after_reveal) == (False, True)
+
+    db.write_now(work)
+
+
+def test_an_answer_of_ones_own_can_be_replaced_and_is_counted_once(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        round_ = start(session, room)
+        member = rooms.join(session, room, "a")
+        for text in ("37", "  42 "):
+            room_votes.answer(session, room, member, text)
+        assert room_votes.count_answers(session, round_) == 1
+        found = room_votes.human_answer(session, round_, member)
+        assert found
+        assert found.text == "42"
+        for bad in ("", "x" * 10_000, "a\x00b"):
+            with pytest.raises(Invalid):
+                room_votes.answer(session, room, member, bad)
+
+    db.write_now(work)
+
+
+def test_whoever_asked_for_more_time_has_it(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        round_ = start(session, room, countdown_s=30)
+        quick, slow = (rooms.join(session, room, c) for c in "ab")
+        slow.has_more_time = True
+        room.phase_ends_at = now() - timedelta(seconds=10)
+        session.flush()
+        with pytest.raises(Conflict, match="tempo acabou"):
+            room_votes.answer(session, room, quick, "7")
+        assert room_votes.answer(session, room, slow, "7").text == "7"
+        room.phase_ends_at = now() - timedelta(seconds=40)
+        session.flush()
+        with pytest.raises(Conflict, match="tempo acabou"):
+            room_votes.answer(session, room, slow, "8")
+        assert room_votes.count_answers(session, round_) == 1
+
+    db.write_now(work)
+
+
+def in_threads(n: int, work: Callable[[int], object]) -> list[object]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(work, range(n)))
+
+
+def test_many_at_once_join_and_are_shown_and_vote_each_once(db: Database) -> None:
+    room = db.write_now(voting_room)
+
+    def join(i: int) -> None:
+        db.write_now(lambda s: rooms.join(s, s.get_one(Room, room.id), f"c{i // 2}"))
+
+    def vote(i: int) -> None:
+        def cast(session: Session) -> None:
+            here = session.get_one(Room, room.id)
+            member = rooms.active_member(session, here, f"c{i // 2}")
+            room_votes.cast(session, here, member, UP, "k")
+
+        db.write_now(cast)
+
+    in_threads(60, join)
+    people = rows(db, Participant)
+    assert len(people) == 30
+    assert len({p.pseudonym for p in people}) == 30
+    in_threads(60, vote)
+    shown = rows(db, Exposure)
+    assert len(shown) == 30
+    lefts = Counter(e.left_id for e in shown)
+    assert len(lefts) == 2
+    assert abs(lefts.most_common()[0][1] - 15) <= 1
+    assert len(rows(db, VoteEvent)) == 30
