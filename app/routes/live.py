@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import anyio
-from fastapi import Request
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
@@ -16,7 +15,6 @@ Redraw = Callable[[], Awaitable[tuple[str, float | None]]]
 
 
 def live(
-    request: Request,
     hub: Hub,
     topic: str,
     redraw: Redraw,
