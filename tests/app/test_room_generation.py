@@ -1,0 +1,110 @@
+"""What the models write for a round, in the real app with a tiny real pair."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+from support import by_role, rows, wait_until
+
+from app.config import Settings
+from app.db import Database
+from app.deps import Services
+from app.main import create_app
+from app.services import rooms, rounds
+from app.services.rounds import RoundOptions
+from app.tables import AnswerKind, Generation, Participant, Phase, Room, Round, SampleBatch
+from model.pair import Pair
+
+
+def services_of(client: TestClient) -> Services:
+    services: Services = client.app.state.services  # type: ignore[attr-defined]
+    return services
+
+
+def start_round(db: Database, kind: AnswerKind, **options: Any) -> int:
+    """A round in the phase of answers, as the host's page leaves it."""
+
+    def work(session: Session) -> int:
+        room, _ = rooms.create(session)
+        prompt = next(p for p in rooms.prompts(session, room) if p.answer_kind == kind)
+        chosen = RoundOptions(asks_people=False, **options)
+        return rounds.start(session, room, room.version, prompt.id, chosen).id
+
+    return db.write_now(work)
+
+
+def write(client: TestClient, round_id: int) -> None:
+    """In the app's own event loop, as a route does."""
+    assert client.portal
+    client.portal.call(services_of(client).room_writer.start, round_id)
+
+
+def is_released(db: Database, round_id: int) -> bool:
+    return db.read_now(lambda s: s.get_one(Round, round_id).released_at is not None)
+
+
+def test_each_writes_one_answer_and_many_samples(client: TestClient, db: Database) -> None:
+    round_id = start_round(db, AnswerKind.NUMBER, n_samples=7)
+    write(client, round_id)
+    wait_until(lambda: is_released(db, round_id))
+    round_ = rows(db, Round)[0]
+    written = {g.id: g for g in rows(db, Generation)}
+    assert set(written) == {round_.base_id, round_.tuned_id}
+    assert written[round_.base_id].envelope == "raw"
+    assert written[round_.tuned_id].envelope == "chat"
+    assert all(g.finish_reason in ("stop", "length") and g.text for g in written.values())
+    batches = rows(db, SampleBatch)
+    assert len(batches) == 2
+    assert all(0 < len(b.texts) <= 7 for b in batches)
+    assert len({text for b in batches for text in b.texts}) > 2
+
+
+def test_an_open_question_has_no_picture(client: TestClient, db: Database) -> None:
+    round_id = start_round(db, AnswerKind.TEXT, n_samples=7)
+    write(client, round_id)
+    wait_until(lambda: is_released(db, round_id))
+    assert rows(db, SampleBatch) == []
+
+
+def test_a_fault_of_the_engine_ends_the_waiting(
+    client: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> object:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(services_of(client).generation.engine, "step", fails)
+    round_id = start_round(db, AnswerKind.NUMBER, n_samples=3)
+    write(client, round_id)
+    wait_until(lambda: is_released(db, round_id))
+    assert {g.finish_reason for g in rows(db, Generation)} == {"error"}
+    assert all(b.texts == [] for b in rows(db, SampleBatch))
+
+
+def test_a_round_that_a_killed_server_left_is_written_at_the_next_start(
+    settings: Settings, db: Database, pair: Pair
+) -> None:
+    round_id = start_round(db, AnswerKind.NUMBER, n_samples=3)
+    app = create_app(settings, Database(settings.database_url), by_role(pair))
+    with TestClient(app):
+        wait_until(lambda: is_released(db, round_id))
+    assert rows(db, Room)[0].phase == Phase.ANSWERS
+    assert len(rows(db, SampleBatch)) == 2
+
+
+def test_whoever_has_the_page_open_is_here(client: TestClient, db: Database) -> None:
+    def join(session: Session) -> tuple[int, int]:
+        room, _ = rooms.create(session)
+        member = rooms.join(session, room, "a")
+        member.last_seen_at = None
+        return room.id, member.id
+
+    room_id, member_id = db.write_now(join)
+    with services_of(client).presence.here(room_id, member_id):
+        assert client.portal
+        client.portal.call(
+            services_of(client).presence._news.set
+        )  # from this thread, unlike a page
+        wait_until(lambda: rows(db, Participant)[0].last_seen_at is not None)
+    assert json.dumps(sorted(services_of(client).presence._here)) == "[]"
