@@ -1,6 +1,8 @@
 """Whole pages: the front page, one exchange, the language."""
 
+import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
@@ -55,8 +57,11 @@ async def exchange_page(
 
 
 @router.post("/language")
-async def choose_language(language: Annotated[str, Form()]) -> Response:
-    response = RedirectResponse("/", status_code=303)
+async def choose_language(request: Request, language: Annotated[str, Form()]) -> Response:
+    """Back on the page where it was chosen."""
+    came_from = urlsplit(request.headers.get("referer", ""))
+    is_ours = came_from.netloc == request.url.netloc and re.match(r"/(?![/\\])", came_from.path)
+    response = RedirectResponse(came_from.path if is_ours else "/", status_code=303)
     if language in LOCALES:
         response.set_cookie(COOKIE, language, max_age=365 * 24 * 3600, samesite="lax")
     return response

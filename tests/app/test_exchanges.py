@@ -313,3 +313,18 @@ def test_two_visitors_at_once_both_get_answers(client: TestClient, db: Database)
         thread.join()
     assert len(rows(db, Generation)) == 8
     assert all(g.finish_reason for g in rows(db, Generation))
+
+
+def test_choosing_a_language_leads_back_to_the_same_page_only(client: TestClient) -> None:
+    def chosen(referer: str) -> str:
+        response = client.post(
+            "/language",
+            data={"language": "en"},
+            headers={"referer": referer},
+            follow_redirects=False,
+        )
+        return response.headers["location"]
+
+    assert chosen("http://turma.test/s/ABC234") == "/s/ABC234"
+    for elsewhere in ("http://evil.test/s/ABC234", "http://turma.test//evil.test", ""):
+        assert chosen(elsewhere) == "/"
