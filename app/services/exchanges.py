@@ -114,9 +114,9 @@ def new_generation(prompt_id: int, checkpoint_id: int, plan: Plan) -> Generation
 
 
 def get(session: Session, participant: Participant | None, public_id: str) -> Exposure:
-    """An exposure with all that is shown of it; NotFound where it is not this participant's."""
+    """An exposure with all that is shown of it; NotFound where it is not this participant's, or a round's."""
     is_possible = public_id.isascii() and public_id.isprintable()
-    query = _shown().where(Exposure.public_id == public_id)
+    query = _shown().where(Exposure.public_id == public_id, Exposure.round_id.is_(None))
     exposure = session.scalar(query) if is_possible else None
     if exposure is None or participant is None or exposure.participant_id != participant.id:
         raise NotFound(N_("Esta resposta não existe ou não é sua."))
@@ -124,9 +124,11 @@ def get(session: Session, participant: Participant | None, public_id: str) -> Ex
 
 
 def latest(session: Session, participant: Participant) -> Exposure | None:
-    """What the participant saw last, if that was not long ago."""
+    """What the participant asked last, if that was not long ago."""
     query = _shown().where(
-        Exposure.participant_id == participant.id, Exposure.shown_at > now() - RECENT
+        Exposure.participant_id == participant.id,
+        Exposure.round_id.is_(None),
+        Exposure.shown_at > now() - RECENT,
     )
     return session.scalar(query.order_by(Exposure.id.desc()).limit(1))
 
