@@ -255,6 +255,11 @@ def set_consent(session: Session, member: Participant, is_given: bool, version: 
     member.consent_at, member.consent_version = now(), version
 
 
+def set_more_time(member: Participant, wants_it: bool) -> None:
+    """A longer countdown for one person, in this round and all that follow."""
+    member.has_more_time = wants_it
+
+
 def set_kept_days(session: Session, room: Room, days: int) -> None:
     """Erase the room so many days after it was opened."""
     if not 1 <= days <= 365:
