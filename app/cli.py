@@ -63,10 +63,28 @@ def serve(argv: list[str]) -> None:
     from app.main import from_settings
 
     app = from_settings(settings)
-    for host in reachable_at(settings.host):
-        print(f"  Dois Treinos: http://{host}:{listener.getsockname()[1]}", flush=True)
+    print_addresses(settings, listener.getsockname()[1])
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def print_addresses(settings: Settings, port: int) -> None:
+    """Where to go: students to the page, the teacher by a link that signs a browser in."""
+    from app.addresses import is_loopback, qr_terminal, reachable_at
+    from app.db import Database
+    from app.services import teachers
+
+    db = Database(settings.database_url)
+    link = db.write_now(lambda session: teachers.open_session(session, teachers.LINK_LASTS))
+    db.close()
+    for host in reachable_at(settings.host):
+        url = f"http://{host}:{port}"
+        print(f"  Dois Treinos: {url}")
+        print(f"  Para quem dá a aula (guarde para si): {url}/teacher/enter/{link}")
+    if settings.public_url or not is_loopback(host.strip("[]")):
+        phones = settings.public_url or url
+        print(f"\n  Para os celulares da turma: {phones}\n\n{qr_terminal(phones)}\n")
+    sys.stdout.flush()
 
 
 def fetched_pair(name: str) -> tuple[Path, Path]:
@@ -90,18 +108,6 @@ def listen(host: str, port: int) -> socket.socket:
             f"Is the app running already? Another port: make run PORT={port + 1}"
         ) from error
     return listener
-
-
-def reachable_at(host: str) -> list[str]:
-    """The addresses to open: for all of this machine's, its own and the one that the room's network sees."""
-    if host not in ("0.0.0.0", "::"):  # noqa: S104 (compared only)
-        return [f"[{host}]" if ":" in host else host]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("10.255.255.255", 1))  # sends nothing; asks which address would be used
-            return ["127.0.0.1", probe.getsockname()[0]]
-        except OSError:
-            return ["127.0.0.1"]
 
 
 def train(argv: list[str]) -> None:

@@ -42,4 +42,7 @@ class Settings(BaseSettings):
     secure_cookies: bool = Field(False, description="true where the site is served over https")
     trusted_origins: list[str] = Field(
         [], description='other origins whose forms are accepted, as JSON: ["https://…"]'
+    public_url: str = Field(
+        "", description="how phones reach the server, where it cannot know: http://10.0.0.5:8000"
+    )
     )

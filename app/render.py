@@ -4,6 +4,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from babel.dates import format_date
 from babel.numbers import format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -31,6 +32,7 @@ def environment(locale: str) -> Environment:
     env.filters["decimal"] = lambda value, digits=0: format_decimal(
         round(value, digits), locale=locale
     )
+    env.filters["day"] = lambda at: format_date(at.astimezone(), locale=locale)
     env.filters["visible_space"] = visible_space
     return env
 
