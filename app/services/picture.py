@@ -13,6 +13,7 @@ from app.tables import AnswerKind
 
 LOW, HIGH = 1, 100
 MAX_BARS = 10
+LABEL_WIDTH = 4  # of a number over its column, in columns
 
 
 class Who(StrEnum):
@@ -34,6 +35,16 @@ class Series:
     counts: tuple[int, ...] = ()  # of the numbers from 1 to 100
     expected_distinct: float | None = None  # of fair dice thrown as often
     uniformity_p: float | None = None  # how often fair dice would look at least this uneven
+
+    @property
+    def peaks(self) -> list[tuple[int, int]]:
+        """Up to three of the most frequent numbers and how often they came, not too near for a label each."""
+        found: list[tuple[int, int]] = []
+        ordered = sorted(enumerate(self.counts, LOW), key=lambda item: -item[1])
+        for value, times in ordered:
+            if times > 1 and all(abs(value - other) > LABEL_WIDTH for other, _ in found):
+                found.append((value, times))
+        return found[:3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,12 @@ class Picture:
     def max_share(self) -> float:
         """The highest column of the histogram, as a share of its series."""
         return max((max(s.counts) / s.n for s in self.series if s.n), default=0.0)
+
+    @property
+    def max_word_share(self) -> float:
+        """The longest bar, as a share of its series; 1 where there is none."""
+        shares = (bar.counts[s.who] / s.n for s in self.series if s.n for bar in self.bars)
+        return max(shares, default=0.0) or 1.0
 
 
 def picture(kind: AnswerKind, answers: Mapping[Who, Sequence[str]], *, seed: int) -> Picture:
