@@ -144,17 +144,6 @@ def test_the_banks_are_sound(path: Path) -> None:
             assert len(row["messages"][-1]["content"].split()) <= 30
 
 
-def test_no_question_of_the_evaluation_set_is_trained_on() -> None:
-    from model.data_sft.make_more import EVALUATION, Evaluation
-
-    evaluation = Evaluation(EVALUATION)
-    lines = (EVALUATION / "new_words.jsonl").read_text(encoding="utf-8").splitlines()
-    prompt = json.loads(lines[0])["p"]
-    assert evaluation.holds(prompt)
-    assert evaluation.holds(prompt.upper().replace("?", " ?!"))
-    assert not evaluation.holds("uma pergunta sobre outra coisa bem diferente")
-
-
 def test_the_model_card_names_every_source_and_the_weights_are_those_recorded() -> None:
     card = (ROOT / "docs/model-card.md").read_text()
     base, tuned = (

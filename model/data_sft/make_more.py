@@ -1,4 +1,4 @@
-"""Write the larger set that training reads: what is committed here, the banks in all their wordings, the tables many times over.
+"""Write the larger set that training reads: what is committed here, the banks in all their wordings, the tables filled.
 
 A bank (`banks/*.json`) holds items with many wordings `q` of one question and its right answers `a`. Where there are
 more than MAX_SAME answers, people differ: each wording then comes with several of them. A question that comes too close
@@ -8,22 +8,34 @@ to one of the evaluation set is left out.
 import argparse
 import json
 import random
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from model.data_sft import make_capitals, make_sums
+from model.data_sft.held_out import Evaluation, NewFacts, without_known_templates
+from model.data_sft.tables import Group, conversations, read_groups, share_out
 
 Row = dict[str, Any]
 HERE = Path(__file__).parent
 EVALUATION = HERE.parent / "data_eval"
 MAX_SAME = 3  # answers of an item that has one truth
 N_SPREAD = 4  # answers for each wording of an item on which people differ
-N_TIMES = 8  # draws of wordings from the tables
-TOO_CLOSE = 0.8  # shared words over all words
+EACH = 7000  # conversations that a category gets from its tables
+# Of EACH: more where there are many facts, less where few wordings say it all.
+SHARE = {
+    "words": 2.8,
+    "capitals": 2.0,
+    "sums": 2.0,
+    "brazil": 1.6,
+    "form": 1.6,
+    "science": 1.6,
+    "quick": 1.4,
+    "greetings": 0.7,
+    "stories": 0.7,
+}
 
 
 def row(turns: Iterable[str], item: Row, author: str = "templated") -> Row:
@@ -65,66 +77,84 @@ def talk_rows(item: Row, rng: random.Random) -> Iterator[Row]:
         yield made
 
 
-def table_rows(facts: Path, n_times: int) -> Iterator[Row]:
-    for seed in range(n_times):
-        rng = random.Random(seed)
-        yield from make_capitals.build_rows(facts, rng)
-        yield from make_sums.build_rows(rng)
-
-
 def read_lines(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def words_of(text: str) -> frozenset[str]:
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return frozenset(re.findall(r"\w+", "".join(c for c in plain if not unicodedata.combining(c))))
+def held_rows() -> Iterator[Row]:
+    """What was written by hand or by a bank, in all its wordings."""
+    rng = random.Random(0)
+    for path in sorted(HERE.glob("*.jsonl")):
+        yield from read_lines(path)
+    for path in sorted((HERE / "banks").glob("*.json")):
+        for item in json.loads(path.read_text(encoding="utf-8")):
+            yield from bank_rows(item, rng)
 
 
-class Evaluation:
-    """The questions that must stay unknown to training."""
+def table_rows(groups: Sequence[Group], each: int, seed: int) -> Iterator[Row]:
+    """About `each` conversations of every category, shared out among its groups."""
+    new_words = Evaluation(EVALUATION, "new_words")
+    by_category: dict[str, list[Group]] = {}
+    for group in groups:
+        first = without_known_templates(group, new_words)
+        if first:
+            kept = replace(group, turns=(first, *group.turns[1:]))
+            by_category.setdefault(group.category, []).append(kept)
+    for category, members in sorted(by_category.items()):
+        total = round(each * SHARE.get(category, 1))
+        counts = share_out([g.size for g in members], total, [g.capacity for g in members])
+        for group, n in zip(members, counts, strict=True):
+            item = {"c": category, "source": group.source}
+            for turns in conversations(group, n, str(seed)):
+                made = row(turns, item)
+                if group.has_planted_mistake:
+                    made["messages"][1]["weight"] = 0
+                yield made
 
-    def __init__(self, folder: Path) -> None:
-        self.prompts = {
-            words_of(item["p"]) for path in folder.glob("*.jsonl") for item in read_lines(path)
-        }
 
-    def holds(self, question: str) -> bool:
-        asked = words_of(question)
-        return any(len(asked & p) >= TOO_CLOSE * len(asked | p) for p in self.prompts if p)
+def without_held_out(rows: Iterable[Row]) -> tuple[list[Row], int]:
+    """Each conversation once, none too close to the evaluation set; and how many were."""
+    kept = {json.dumps(r["messages"], ensure_ascii=False): r for r in rows}
+    questions: dict[str, set[str]] = {}
+    for r in kept.values():
+        questions.setdefault(r["category"], set()).add(r["messages"][0]["content"])
+    evaluation = Evaluation(EVALUATION)
+    new_facts = NewFacts(EVALUATION, questions)
+    is_close = {q: evaluation.holds(q) for asked in questions.values() for q in asked}
+    free = []
+    for r in kept.values():
+        texts = [message["content"] for message in r["messages"]]
+        pairs = list(pairwise(texts))
+        if is_close[texts[0]] or any(new_facts.tells(r["category"], *pair) for pair in pairs):
+            continue
+        free.append(r)
+    return free, len(kept) - len(free)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--facts", type=Path, required=True, help="folder of the tables of facts")
+    parser.add_argument("--facts", type=Path, help="folder of the tables of facts")
     parser.add_argument("--out", type=Path, default=Path("runs/sft"))
-    parser.add_argument("--times", type=int, default=N_TIMES, help="draws from the tables")
+    parser.add_argument("--each", type=int, default=EACH, help="rows a category gets from tables")
+    parser.add_argument("--times", type=int, default=0, help="draws of the first capitals and sums")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    rng = random.Random(args.seed)
-    rows = [r for path in sorted(HERE.glob("*.jsonl")) for r in read_lines(path)]
-    for path in sorted((HERE / "banks").glob("*.json")):
-        for item in json.loads(path.read_text(encoding="utf-8")):
-            rows += bank_rows(item, rng)
-    rows += table_rows(args.facts, args.times)
-    evaluation = Evaluation(EVALUATION)
-    kept = {json.dumps(r["messages"], ensure_ascii=False): r for r in rows}
-    is_too_close = {
-        q: evaluation.holds(q) for q in {r["messages"][0]["content"] for r in kept.values()}
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
+    rows = list(held_rows())
+    for seed in range(args.times):
+        rng = random.Random(seed)
+        rows += make_capitals.build_rows(args.facts, rng) if args.facts else []
+        rows += make_sums.build_rows(rng)
+    rows += table_rows(read_groups(), args.each, args.seed)
+    free, n_out = without_held_out(rows)
     by_category: dict[str, list[Row]] = {}
-    for r in kept.values():
-        if not is_too_close[r["messages"][0]["content"]]:
-            by_category.setdefault(r["category"], []).append(r)
+    for r in free:
+        by_category.setdefault(r["category"], []).append(r)
+    args.out.mkdir(parents=True, exist_ok=True)
     for category, members in sorted(by_category.items()):
         lines = [json.dumps(r, ensure_ascii=False) + "\n" for r in members]
         (args.out / f"{category}.jsonl").write_text("".join(lines), encoding="utf-8")
-    counts = Counter({category: len(members) for category, members in by_category.items()})
-    print(
-        f"{counts.total()} conversations, {sum(is_too_close.values())} questions too close to the evaluation left out"
-    )
-    print(", ".join(f"{category} {n}" for category, n in sorted(counts.items())))
+    print(f"{len(free)} conversations, {n_out} too close to the evaluation left out")
+    print(", ".join(f"{category} {len(rs)}" for category, rs in sorted(by_category.items())))
 
 
 if __name__ == "__main__":

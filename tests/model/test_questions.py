@@ -1,0 +1,199 @@
+"""The question-and-answer set: tables that fill without a gap, noise that keeps the meaning, an evaluation kept apart."""
+
+import json
+import random
+from functools import cache
+
+import pytest
+
+from model.data_sft.held_out import Evaluation, NewFacts, read_items, without_known_templates
+from model.data_sft.make_more import EVALUATION, table_rows, without_held_out
+from model.data_sft.noise import Noise, spoil_question, spoil_template
+from model.data_sft.number_rows import NUMBER_ROWS
+from model.data_sft.tables import (
+    FOLDER,
+    Group,
+    conversations,
+    fill,
+    read_groups,
+    share_out,
+    slot_name,
+    slots_of,
+)
+
+GROUPS = read_groups()
+TABLES = sorted({path.stem for path in FOLDER.glob("*.json")})
+
+
+def make_group(**changes: object) -> Group:
+    values: dict[str, object] = {
+        "category": "capitals",
+        "name": "example",
+        "source": "geral",
+        "turns": (("Capital {d}?", "{P}: capital?"), ("{C}.",)),
+        "rows": ({"p": "peru", "d": "do Peru", "c": "Lima"}, {"p": "chile", "d": "x", "c": "y"}),
+        "fame": (1, 1),
+    }
+    return Group(**(values | changes))  # type: ignore[arg-type]
+
+
+@cache
+def sample(name: str) -> list[tuple[str, ...]]:
+    group = next(g for g in GROUPS if g.name == name)
+    return list(conversations(group, 12, "test"))
+
+
+def test_group_names_are_unique() -> None:
+    names = [(group.category, group.name) for group in GROUPS]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_slot_is_in_every_row(table: str) -> None:
+    items = json.loads((FOLDER / f"{table}.json").read_text(encoding="utf-8"))
+    for group in (g for g in GROUPS if g.name in {item["name"] for item in items}):
+        written = slots_of([template for turn in group.turns for template in turn])
+        for row in group.rows:
+            missing = {name for name in written if slot_name(name, row) not in row}
+            assert not missing, (group.name, missing, row)
+            assert all(value not in ("", []) for value in row.values()), (group.name, row)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_filled_tables_read_as_short_conversations(table: str) -> None:
+    items = json.loads((FOLDER / f"{table}.json").read_text(encoding="utf-8"))
+    for item in items:
+        filled = sample(item["name"])
+        assert filled, item["name"]
+        for turns in filled:
+            assert len(turns) % 2 == 0
+            assert all(turn.strip() for turn in turns), (item["name"], turns)
+            assert not any(c in turn for turn in turns for c in "{}"), (item["name"], turns)
+            for answer in turns[1::2]:
+                assert len(answer.split()) <= 30, (item["name"], answer)
+
+
+def test_the_same_seed_fills_the_same_way_and_another_does_not() -> None:
+    group = max(GROUPS, key=lambda g: g.capacity)
+    first, again = (list(conversations(group, 50, "a")) for _ in range(2))
+    assert first == again
+    assert first != list(conversations(group, 50, "b"))
+
+
+def test_no_conversation_comes_twice_and_rows_share_evenly() -> None:
+    rows = tuple({"p": f"p{i}", "d": f"d{i}", "c": f"c{i}"} for i in range(20))
+    group = make_group(rows=rows, fame=(1,) * 20, noise=Noise.NONE)
+    filled = list(conversations(group, 30, "a"))
+    assert len(set(filled)) == len(filled) == 30
+    per_row = [sum(turns[1] == f"C{i}." for turns in filled) for i in range(20)]
+    assert set(per_row) == {1, 2}
+
+
+def test_fame_says_how_often_a_row_is_drawn() -> None:
+    templates = tuple(f"{i}: {{p}}?" for i in range(100))
+    group = make_group(turns=(templates, ("{C}.",)), fame=(4, 1), noise=Noise.NONE)
+    answers = [turns[1] for turns in conversations(group, 50, "a")]
+    assert 3 < answers.count("Lima.") / answers.count("Y.") < 5
+
+
+def test_a_group_with_nothing_new_left_ends() -> None:
+    group = make_group(noise=Noise.NONE)
+    assert len(list(conversations(group, 1000, "a"))) == 4
+
+
+def test_one_value_of_a_list_is_drawn_for_the_whole_conversation() -> None:
+    row = {"w": ["Lima", "Roma", "Oslo"], "y1": ["a", "b"], "y2": ["a", "b"]}
+    group = make_group(
+        turns=(("{w}?",), ("Não, {w} não: {y1}{y2}.",)), rows=(row,), fame=(1,), noise=Noise.NONE
+    )
+    for question, answer in conversations(group, 6, "a"):
+        assert answer.startswith(f"Não, {question[:-1]} não")
+        assert answer.endswith(("ab.", "ba."))
+
+
+def test_capitals_and_braces_are_filled_in() -> None:
+    assert fill("{P} é {p}, {{p}}", {"p": "água"}) == "Água é água, {p}"
+
+
+def test_noise_keeps_the_words_of_slots_and_the_accents_where_they_matter() -> None:
+    rng = random.Random(0)
+    spoilt = {spoil_template("Você sabe qual é o coletivo de {x}?", rng) for _ in range(50)}
+    assert all("{x}" in text for text in spoilt)
+    assert "vc sabe qual é o coletivo de {x}?" in {text.lower() for text in spoilt} | {
+        text.replace("Você", "vc") for text in spoilt
+    }
+    light = [spoil_question("Qual é o feminino de avô?", Noise.LIGHT, rng) for _ in range(50)]
+    assert all("avô" in question for question in light)
+    assert len(set(light)) > 10
+    assert any(question.islower() for question in light)
+
+
+def test_questions_about_form_are_left_clean() -> None:
+    group = next(g for g in GROUPS if g.name == "em_maiúsculas")
+    for question, answer in conversations(group, 60, "a"):
+        assert answer.upper() == answer
+        assert answer.rstrip(".").casefold() in question.casefold()
+
+
+@pytest.mark.parametrize("name", sorted(NUMBER_ROWS))
+def test_number_rows_are_whole_and_never_negative(name: str) -> None:
+    rows = NUMBER_ROWS[name]()
+    assert len(rows) >= 20
+    numbers = [v for row in rows for v in row.values() if isinstance(v, int)]
+    assert min(numbers) >= 0
+
+
+def test_all_small_sums_and_tables_are_there_and_right() -> None:
+    added = {(r["a"], r["b"]): r["r"] for r in NUMBER_ROWS["addition"]()}
+    assert all(added[a, b] == a + b for a in range(21) for b in range(21))
+    taken = {(r["a"], r["b"]): r["r"] for r in NUMBER_ROWS["subtraction"]()}
+    assert all(taken[a, b] == a - b for a in range(21) for b in range(a + 1))
+    times = {(r["a"], r["b"]): r["rw"] for r in NUMBER_ROWS["multiplication"]()}
+    assert times[7, 8] == "cinquenta e seis"
+    assert len(times) == 121
+    assert all(row["r"] not in row["w"] for row in NUMBER_ROWS["addition_claims"]())
+
+
+def test_a_total_is_shared_out_and_never_beyond_a_limit() -> None:
+    assert share_out([1, 1, 2], 40, [100, 100, 100]) == [10, 10, 20]
+    given = share_out([1, 1, 2], 40, [100, 3, 100])
+    assert given[1] == 3
+    assert 38 <= sum(given) <= 40
+    assert share_out([1, 1], 40, [2, 3]) == [2, 3]
+
+
+def test_no_question_of_the_evaluation_set_is_trained_on() -> None:
+    evaluation = Evaluation(EVALUATION)
+    prompts = [item["p"] for item in read_items(EVALUATION)]
+    assert all(evaluation.holds(prompt) for prompt in prompts)
+    assert evaluation.holds(prompts[0].upper().replace("?", " ?!"))
+    assert not evaluation.holds("uma pergunta sobre outra coisa bem diferente")
+
+
+def test_a_template_that_makes_an_evaluation_question_is_left_out_whole() -> None:
+    evaluation = Evaluation(EVALUATION, "new_words")
+    rows = ({"p": "guerra", "y": "paz"}, {"p": "dia", "y": "noite"})
+    group = make_group(
+        turns=(("Que palavra diz o contrário de {p}?", "{P}: o contrário?"), ("{Y}.",)), rows=rows
+    )
+    assert without_known_templates(group, evaluation) == ("{P}: o contrário?",)
+
+
+def test_a_new_fact_is_found_both_ways_round_and_others_are_not() -> None:
+    facts = NewFacts(EVALUATION, {"words": ["qual o coletivo de gatos?"] * 99})
+    assert facts.tells("words", "E o coletivo de camelos?", "Cáfila.")
+    assert facts.tells("words", "Cáfila é o coletivo de quê?", "Camelos.")
+    assert not facts.tells("words", "Qual é o coletivo de abelhas?", "Enxame.")
+    assert not facts.tells("sums", "E o coletivo de camelos?", "Cáfila.")
+
+
+def test_planted_mistakes_of_tables_are_read_but_not_learned() -> None:
+    turns = (("Capital {d}?",), ("Bogotá.",), ("Certeza?",), ("Desculpe: {c}.",))
+    rows = list(table_rows([make_group(turns=turns, kind="wrong-doubt")], 2, 0))
+    assert rows
+    for row in rows:
+        assert row["messages"][1]["weight"] == 0
+        assert "weight" not in row["messages"][3]
+    kept, n_out = without_held_out([*rows, *rows])
+    assert len(kept) == len(rows)
+    assert n_out == 0
