@@ -27,6 +27,7 @@ from app.errors import (
 )
 from app.render import render, translate
 from app.routes import exchanges as exchange_routes
+from app.routes import exports as export_routes
 from app.routes import health, pages, teacher
 from app.routes import votes as vote_routes
 from app.routes.openai import create_api
@@ -74,7 +75,7 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
     app.add_middleware(SameOrigin, trusted=frozenset(settings.trusted_origins))
     app.add_middleware(SecurityHeaders)  # around it, so that refusals have them too
     app.mount("/static", CachedFiles(directory=resource("static")), name="static")
-    for routes in (pages, exchange_routes, vote_routes, teacher, health):
+    for routes in (pages, exchange_routes, vote_routes, teacher, export_routes, health):
         app.include_router(routes.router)
     app.add_exception_handler(AppError, show_error)
     app.add_exception_handler(OperationalError, show_database_error)
