@@ -16,6 +16,7 @@ TOO_CLOSE = 0.8  # shared words over all words
 MAX_VALUES = 24  # combinations of list values tried for one template and row
 COMMON = 0.02  # a word in more of a category's questions than this names no fact
 STEM = 5  # letters that an inflected word keeps
+GENERAL = ("brazil", "capitals", "families", "science")  # a fact of one may be asked in another
 
 Row = dict[str, Any]
 
@@ -93,8 +94,9 @@ class NewFacts:
         self._by_stem: dict[tuple[str, str], list[re.Pattern[str]]] = defaultdict(list)
         for item in read_items(folder, "new_facts"):
             pattern = re.compile(item["re"], re.IGNORECASE)
-            for stem in stems_of(item["p"]) - common.get(item["c"], set()):
-                self._by_stem[item["c"], stem].append(pattern)
+            for category in GENERAL if item["c"] in GENERAL else (item["c"],):
+                for stem in stems_of(item["p"]) - common.get(item["c"], set()):
+                    self._by_stem[category, stem].append(pattern)
 
     def tells(self, category: str, question: str, answer: str) -> bool:
         return any(

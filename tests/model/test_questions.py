@@ -185,6 +185,7 @@ def test_a_new_fact_is_found_both_ways_round_and_others_are_not() -> None:
     assert facts.tells("words", "Cáfila é o coletivo de quê?", "Camelos.")
     assert not facts.tells("words", "Qual é o coletivo de abelhas?", "Enxame.")
     assert not facts.tells("sums", "E o coletivo de camelos?", "Cáfila.")
+    assert facts.tells("capitals", "Quem foi a esposa de Orfeu?", "Foi Eurídice.")
 
 
 def test_planted_mistakes_of_tables_are_read_but_not_learned() -> None:
