@@ -1,4 +1,4 @@
-"""`dois-treinos`: serve the page, ask and measure checkpoints, train them, look whether all is well."""
+"""`dois-treinos`: serve the page, ask and measure checkpoints, train them, export a class, look whether all is well."""
 
 import argparse
 import importlib.metadata
@@ -136,6 +136,26 @@ def evaluate(argv: list[str]) -> None:
     evaluate_main(argv, named_checkpoints())
 
 
+def export(argv: list[str]) -> None:
+    """A room's votes as a file: a table, everything, training rows, or LLM Comparator's JSON."""
+    from app.services.exports import Format, export_room
+    from app.tables import Role
+
+    parser = argparse.ArgumentParser(prog="dois-treinos export", description=export.__doc__)
+    parser.add_argument("--room", required=True, metavar="CODE", help="the room's six characters")
+    parser.add_argument("--format", required=True, choices=list(Format), type=Format)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="instead of the terminal")
+    help_ = "whose answers become kto rows"
+    parser.add_argument("--answers", choices=("tuned", "both"), default="tuned", help=help_)
+    args = parser.parse_args(argv)
+    roles = tuple(Role) if args.answers == "both" else (Role.TUNED,)
+    text = export_room(Settings().database_url, args.room, args.format, roles).text
+    if args.out:
+        args.out.write_text(text, encoding="utf-8", newline="")
+    else:
+        sys.stdout.write(text)
+
+
 def named_checkpoints() -> dict[str, Path]:
     """What `base` and `tuned` mean: the embedded pair, or what the environment says."""
     settings = Settings()
@@ -203,5 +223,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "generate": generate,
     "evaluate": evaluate,
     "train": train,
+    "export": export,
     "doctor": doctor,
 }
