@@ -183,8 +183,9 @@ class Trainer:
 
     def _loss(self, tokens: Tensor, mask: Tensor) -> Tensor:
         tokens, mask = tokens.to(self.device), mask.to(self.device)
+        where = None if bool(mask.all()) else mask  # no logits where nothing is learned
         with mixed_precision(self.device, self.is_mixed):
-            logits = self.forward(tokens[:, :-1])
+            logits = self.forward(tokens[:, :-1], where=where)
         return next_token_loss(logits, tokens, mask)
 
     @torch.no_grad()

@@ -165,9 +165,12 @@ class Transformer(nn.Module):
         head = self.embed_tokens.weight if self.config.tie_embeddings else self.lm_head.weight
         return linear(hidden, head)
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits (B, T, V): position t predicts token t + 1."""
-        return self.unembed(self.hidden(tokens, cache))
+    def forward(
+        self, tokens: Tensor, cache: KVCache | None = None, where: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, T, V): position t predicts token t + 1. With `where` (B, T), only of those that are True: (M, V)."""
+        hidden = self.hidden(tokens, cache)
+        return self.unembed(hidden if where is None else hidden[where])
 
 
 def init_weights(model: Transformer, seed: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, new_model
+from conftest import TEXTS, new_model, random_tokens
 from filelock import FileLock
 
 from model import corpus, finetune, pretrain
@@ -165,7 +165,15 @@ def test_only_answers_count_in_the_loss(tokenizer: Tokenizer) -> None:
         for position, (token, counts) in enumerate(zip(example.ids, example.learned, strict=True)):
             if counts:
                 expected -= logp[row, position - 1, token]
-    torch.testing.assert_close(next_token_loss(logits, batch.tokens, batch.mask), expected)
+    counted = logits[batch.mask]
+    torch.testing.assert_close(next_token_loss(counted, batch.tokens, batch.mask), expected)
+
+
+def test_logits_of_some_positions_are_those_of_all(tiny_config: ModelConfig) -> None:
+    model = new_model(tiny_config)
+    tokens = random_tokens(tiny_config, 3, 9)
+    where = torch.arange(27).view(3, 9) % 4 == 1
+    torch.testing.assert_close(model(tokens, where=where), model(tokens)[where])
 
 
 def test_conversations_are_all_read_in_a_pass(tokenizer: Tokenizer) -> None:
