@@ -33,16 +33,19 @@ class Settings(BaseSettings):
         "tuned", description="the tuned model's name on its server"
     )
     dois_treinos_api_key: SecretStr = Field(SecretStr(""), description="key for those servers")
+    dois_treinos_exact: bool = Field(
+        False, description="float32: the same seed gives the same text in any company, but slower"
+    )
     max_exchanges: int = Field(
         120, ge=1, description="exchanges in the works at once, beyond which visitors wait"
     )
     leave_grace_s: float = Field(
         15.0, ge=0, description="seconds until an exchange that nobody watches is cancelled"
     )
-    secure_cookies: bool = Field(False, description="true where the site is served over https")
-    trusted_origins: list[str] = Field(
-        [], description='other origins whose forms are accepted, as JSON: ["https://…"]'
     public_url: str = Field(
         "", description="how phones reach the server, where it cannot know: http://10.0.0.5:8000"
     )
+    secure_cookies: bool = Field(False, description="true where the site is served over https")
+    trusted_origins: list[str] = Field(
+        [], description='other origins whose forms are accepted, as JSON: ["https://…"]'
     )

@@ -50,7 +50,10 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         generation = GenerationService(
-            sources, max_jobs=settings.max_exchanges, leave_grace_s=settings.leave_grace_s
+            sources,
+            max_jobs=settings.max_exchanges,
+            leave_grace_s=settings.leave_grace_s,
+            is_exact=settings.dois_treinos_exact,
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))

@@ -13,6 +13,7 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import SamplingParams
+from model.decoder import Decoder
 from model.errors import BadInput
 from model.kv_cache import KVCache
 from model.sampling import sample
@@ -22,6 +23,8 @@ from model.tokenizer import TextStream
 
 FinishReason = Literal["stop", "length"]
 
+MAX_ROWS = 64  # of each checkpoint that are written at the same time
+MAX_CACHE_BYTES = 2**31  # of keys and values of a checkpoint; where rows are large, there are fewer
 MAX_WAITING = 1024
 MAX_PREFILL_TOKENS = 512  # read in one step beside the running rows
 MAX_EXTRA = 6  # checkpoints loaded on demand, beside those that stay
@@ -54,7 +57,6 @@ class Event:
 class _Sequence:
     id: int
     request: Request
-    generator: torch.Generator
     stream: TextStream
     stopping: StopTexts
     max_tokens: int
@@ -69,6 +71,7 @@ class _Host:
     """One checkpoint with its running rows; `rows[i]` is row i of the cache."""
 
     checkpoint: Checkpoint
+    decoder: Decoder
     cache: KVCache
     max_rows: int
     scheduler: Scheduler
@@ -82,16 +85,20 @@ class Engine:
     def __init__(
         self,
         checkpoints: Mapping[str, Checkpoint],
-        max_rows: int = 32,
+        max_rows: int = MAX_ROWS,
         *,
+        is_exact: bool = False,
         max_waiting: int = MAX_WAITING,
         max_prefill_tokens: int = MAX_PREFILL_TOKENS,
         on_demand: Mapping[str, Callable[[], Checkpoint]] | None = None,
         max_extra: int = MAX_EXTRA,
         max_extra_bytes: int = MAX_EXTRA_BYTES,
     ) -> None:
-        """`checkpoints` stay; those `on_demand` are loaded when they are asked for, and the longest unused leave again."""
-        self._max_rows, self._max_waiting = max_rows, max_waiting
+        """`checkpoints` stay; those `on_demand` are loaded when they are asked for, and the longest unused leave again.
+
+        `is_exact`: in float32, also where the processor is faster with less.
+        """
+        self._max_rows, self._max_waiting, self._is_exact = max_rows, max_waiting, is_exact
         self._max_prefill_tokens = max_prefill_tokens
         self._hosts = {name: self._new_host(c) for name, c in checkpoints.items()}
         self._pinned = frozenset(checkpoints)
@@ -111,7 +118,6 @@ class Engine:
         sequence = _Sequence(
             self._n_added + 1,
             request,
-            torch.Generator().manual_seed(request.params.seed),
             host.checkpoint.tokenizer.stream(),
             StopTexts(request.params.stop),
             min(request.params.max_tokens, room),
@@ -142,7 +148,7 @@ class Engine:
         """Drop extra checkpoints that nobody waits for, the longest unused first, until the rest fits."""
         extras = [n for n in self._hosts if n not in self._pinned]
         for name in [n for n in extras if n != newest]:
-            n_bytes = sum(_bytes_of(self._hosts[n].checkpoint) for n in extras)
+            n_bytes = sum(_bytes_of(self._hosts[n]) for n in extras)
             if len(extras) <= self._max_extra and n_bytes <= self._max_extra_bytes:
                 return
             if not (self._hosts[name].rows or self._hosts[name].waiting):
@@ -150,13 +156,17 @@ class Engine:
                 extras.remove(name)
 
     def _new_host(self, checkpoint: Checkpoint) -> _Host:
+        decoder = Decoder(checkpoint.model, is_exact=self._is_exact)
+        cache = decoder.new_cache()
         return _Host(
             checkpoint,
-            _cache_for(checkpoint, self._max_rows),
-            self._max_rows,
+            decoder,
+            cache,
+            max(1, min(self._max_rows, MAX_CACHE_BYTES // cache.bytes_per_row)),
             Scheduler(self._max_waiting, self._max_prefill_tokens),
         )
 
+    @torch.inference_mode()
     def cancel(self, sequence_id: int) -> None:
         """Forget a sequence, running or waiting; its row is free at once. No event follows."""
         for host in self._hosts.values():
@@ -168,6 +178,7 @@ class Engine:
                     _free(host, row)
                     return
 
+    @torch.inference_mode()
     def reset(self) -> None:
         """Forget everything, after a step that failed."""
         for host in self._hosts.values():
@@ -207,24 +218,24 @@ class Engine:
         order = leads + [i for i in range(len(sequences)) if i not in leads]
         first, cache = len(host.rows), host.cache
         host.rows += [sequences[i] for i in order]
-        cache.n_rows = len(host.rows)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=cache.lengths.device)
-        width = int(lengths.max())
+        cache.append(len(sequences))
+        lengths = [len(prompt) for prompt in prompts]
+        width = max(lengths)
         tokens = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts])  # (U, T)
-        cache.select(first, len(prompts))
-        hidden = host.checkpoint.model.hidden(tokens.to(cache.keys.device), cache)  # (U, T, C)
-        cache.advance(lengths)  # what was written behind a shorter prompt is overwritten later
+        here = cache.begin(first, len(prompts), width)
+        hidden = host.decoder.hidden(tokens.to(host.decoder.device), cache, here)  # (U, T, C)
+        cache.advance(here, lengths)  # what stands behind a shorter prompt is overwritten later
         for row, i in enumerate(order[len(prompts) :], start=first + len(prompts)):
             cache.copy(first + sources[i], row)
-        last = hidden[torch.arange(len(prompts)), lengths - 1]  # (U, C)
+        last = hidden[torch.arange(len(prompts)), torch.tensor(lengths) - 1]  # (U, C)
         return self._draw(host, first, last[[sources[i] for i in order]])
 
     def _decode(self, host: _Host) -> list[Event]:
         """One more token for all running rows together."""
         tokens = torch.tensor([[s.next_id] for s in host.rows])  # (B, 1)
-        host.cache.select(0, len(host.rows))
-        hidden = host.checkpoint.model.hidden(tokens.to(host.cache.keys.device), host.cache)
-        host.cache.advance(1)
+        here = host.cache.begin(0, len(host.rows), 1)
+        hidden = host.decoder.hidden(tokens.to(host.decoder.device), host.cache, here)
+        host.cache.advance(here, [1] * len(host.rows))
         return self._draw(host, 0, hidden[:, -1])
 
     def _draw(self, host: _Host, first: int, hidden: torch.Tensor) -> list[Event]:
@@ -232,9 +243,9 @@ class Engine:
         n = len(hidden)
         chosen = host.rows[first : first + n]
         drawn, logps = sample(
-            host.checkpoint.model.unembed(hidden),
+            host.decoder.logits(hidden),
             [s.request.params for s in chosen],
-            [s.generator for s in chosen],
+            [s.n_tokens for s in chosen],
         )
         events = [
             _event(host, sequence, token, logp)
@@ -283,10 +294,7 @@ def _free(host: _Host, row: int) -> None:
     host.rows.pop()
 
 
-def _bytes_of(checkpoint: Checkpoint) -> int:
-    return sum(p.numel() * p.element_size() for p in checkpoint.model.parameters())
-
-
-def _cache_for(checkpoint: Checkpoint, max_rows: int) -> KVCache:
-    weight = checkpoint.model.embed_tokens.weight
-    return KVCache(checkpoint.model.config, max_rows, weight.dtype, weight.device)
+def _bytes_of(host: _Host) -> int:
+    """Of the weights, as they were loaded and as the decoder has them."""
+    loaded = sum(p.numel() * p.element_size() for p in host.checkpoint.model.parameters())
+    return loaded + host.decoder.n_bytes

@@ -109,7 +109,7 @@ def answer_questions(
     checkpoint: Checkpoint, questions: list[Question], max_tokens: int = 60
 ) -> list[Answer]:
     """Greedy answers to all questions, each in the checkpoint's own envelope, checked by its pattern."""
-    engine = Engine({"it": checkpoint})
+    engine = Engine({"it": checkpoint}, is_exact=True)
     params = SamplingParams(temperature=0, max_tokens=max_tokens)
     requests = [
         Request(checkpoint="it", prompt_ids=prompt_ids(checkpoint, q["p"]), params=params)

@@ -1,75 +1,117 @@
 """Keys and values of the running rows, so that each new token costs one position and not all of them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
 
+MIN_ROWS, MIN_POSITIONS = 8, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Where the next T positions of B rows go, and what they see of the S positions that are then filled."""
+
+    rows: slice
+    positions: Tensor  # (B, T)
+    slots: Tensor  # (B 2 K T,) into the (2 R K S') positions of one layer, keys then values
+    mask: Tensor  # (B K, H/K T, S) added to the scores: 0 where it may look, else -inf
+    n_visible: int  # S
+
 
 class KVCache:
-    """Keys and values (L, rows, K, S, D). Rows 0 to n_rows-1 are in use, each as long as `lengths` says.
+    """Keys and values (L, 2, R, K, S', D), float32. Rows 0 to n_rows - 1 are in use, row i filled up to `lengths[i]`.
 
-    A pass over the network works on the rows `first` to `first + B`: `select` them, run the network, `advance`.
+    Memory grows with the rows and positions in use, and is given back by `clear`.
+    A pass over the network: `begin`, `write` in each layer, `advance`.
     """
 
-    def __init__(
-        self, config: ModelConfig, max_rows: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        shape = (
-            config.n_layers,
-            max_rows,
-            config.n_kv_heads,
-            config.max_context,
-            config.head_width,
-        )
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.lengths = torch.zeros(max_rows, dtype=torch.long, device=device)
-        self.n_rows = 0
-        self.select(0, 0)
+    def __init__(self, config: ModelConfig, device: torch.device) -> None:
+        self._config, self._device = config, device
+        self._numbers = torch.arange(config.max_context, device=device)
+        self.lengths: list[int] = []
+        self.clear()
 
-    def select(self, first: int, n: int) -> None:
-        """The next pass runs over rows `first` to `first + n`."""
-        self._rows = slice(first, first + n)
+    @property
+    def n_rows(self) -> int:
+        return len(self.lengths)
 
-    def next_positions(self, n_new: int) -> Tensor:
-        """Positions of the next `n_new` tokens of each selected row: (B, n_new)."""
-        new = torch.arange(n_new, device=self.lengths.device)
-        return self.lengths[self._rows, None] + new
+    @property
+    def bytes_per_row(self) -> int:
+        """Of a row that fills the whole context."""
+        c = self._config
+        return c.n_layers * 2 * c.n_kv_heads * c.max_context * c.head_width * 4
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Write k, v (B, K, T, D) behind the selected rows; return all keys and values (B, K, S, D) and who sees whom (B, T, S)."""
-        b, n_heads, t, _ = k.shape
-        positions = self.next_positions(t)  # (B, T)
-        n_visible = int(positions.max()) + 1  # S
-        keys, values = self.keys[layer, self._rows], self.values[layer, self._rows]
-        rows = torch.arange(b, device=k.device)[:, None, None]
-        heads = torch.arange(n_heads, device=k.device)[None, :, None]
-        keys[rows, heads, positions[:, None]] = k.type_as(keys)
-        values[rows, heads, positions[:, None]] = v.type_as(values)
-        visible = torch.arange(n_visible, device=k.device) <= positions[..., None]  # (B, T, S)
-        return keys[:, :, :n_visible], values[:, :, :n_visible], visible
+    def clear(self) -> None:
+        """No rows, and hardly any memory."""
+        self.lengths.clear()
+        self._allocate(MIN_ROWS, MIN_POSITIONS)
 
-    def advance(self, n_new: int | Tensor) -> None:
-        """The selected rows are `n_new` positions longer, all alike or each by its own number (B,)."""
-        self.lengths[self._rows] += n_new
+    def append(self, n: int) -> None:
+        """`n` more rows, with nothing in them yet."""
+        self.lengths += [0] * n
+        self._reserve(self.n_rows, 0)
+
+    def begin(self, first: int, n: int, n_new: int) -> Pass:
+        """The next pass: `n_new` more positions of rows `first` to `first + n`."""
+        starts = self.lengths[first : first + n]
+        n_visible = max(starts) + n_new
+        self._reserve(self.n_rows, n_visible)
+        n_kv, n_group = self._config.n_kv_heads, self._config.n_heads // self._config.n_kv_heads
+        new = self._numbers[:n_new]
+        positions = torch.tensor(starts, device=self._device)[:, None] + new  # (B, T)
+        slots = self._begins[first : first + n, :, None] + positions[:, None]  # (B, 2 K, T)
+        is_later = self._numbers[:n_visible] > positions[..., None]  # (B, T, S)
+        mask = torch.where(is_later, -torch.inf, 0.0)[:, None, None]
+        mask = mask.expand(-1, n_kv, n_group, -1, -1).reshape(n * n_kv, -1, n_visible)
+        return Pass(slice(first, first + n), positions, slots.flatten(), mask, n_visible)
+
+    def write(self, layer: int, at: Pass, new: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep keys and values (B, 2 K, T, D); return all of the rows so far, apart: (B K, S, D) twice."""
+        kept = self.kept[layer]  # (2, R, K, S', D)
+        kept.view(-1, kept.shape[-1]).index_copy_(0, at.slots, new.reshape(-1, kept.shape[-1]))
+        seen = kept[:, at.rows].flatten(1, 2)[:, :, : at.n_visible]
+        return seen[0], seen[1]
+
+    def advance(self, at: Pass, n_new: Sequence[int]) -> None:
+        """The rows of the pass are longer now, each by its own number."""
+        for row, n in zip(range(at.rows.start, at.rows.stop), n_new, strict=True):
+            self.lengths[row] += n
 
     def copy(self, source: int, target: int) -> None:
         """Make one row like another."""
-        n = int(self.lengths[source])
-        self.keys[:, target, :, :n] = self.keys[:, source, :, :n]
-        self.values[:, target, :, :n] = self.values[:, source, :, :n]
-        self.lengths[target] = self.lengths[source]
+        n = self.lengths[target] = self.lengths[source]
+        self.kept[:, :, target, :, :n] = self.kept[:, :, source, :, :n]
 
     def remove(self, row: int) -> int:
         """Free a row by moving the last one into its place; return the row that moved."""
         last = self.n_rows - 1
         if row != last:
             self.copy(last, row)
-        self.lengths[last] = 0
-        self.n_rows = last
+        self.lengths.pop()
         return last
 
-    def clear(self) -> None:
-        self.lengths.zero_()
-        self.n_rows = 0
+    def _reserve(self, n_rows: int, n_positions: int) -> None:
+        """Make room, for twice as many as before or more, and keep what there is."""
+        had_rows, had_positions = self.kept.shape[2], self.kept.shape[4]
+        rows, positions = had_rows, had_positions
+        if n_rows > had_rows:
+            rows = max(n_rows, 2 * had_rows)
+        if n_positions > had_positions:
+            positions = min(max(n_positions, 2 * had_positions), self._config.max_context)
+        if (rows, positions) != (had_rows, had_positions):
+            had = self.kept
+            self._allocate(rows, positions)
+            self.kept[:, :, :had_rows, :, :had_positions] = had
+
+    def _allocate(self, n_rows: int, n_positions: int) -> None:
+        """Empty memory, and for each row the slots (R, 2 K) at which its keys and values begin in a layer."""
+        c = self._config
+        shape = (c.n_layers, 2, n_rows, c.n_kv_heads, n_positions, c.head_width)
+        self.kept = torch.zeros(shape, device=self._device)
+        begins = torch.arange(0, 2 * n_rows * c.n_kv_heads * n_positions, n_positions)
+        begins = begins.view(2, n_rows, -1).transpose(0, 1).flatten(1)
+        self._begins = begins.to(self._device)

@@ -12,6 +12,8 @@ class StopTexts:
 
     def push(self, piece: str) -> tuple[str, bool]:
         """What can be shown now, and whether a stop text was found."""
+        if not self._texts:
+            return piece, False
         self._held += piece
         found = [i for i in (self._held.find(text) for text in self._texts) if i >= 0]
         if found:

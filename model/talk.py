@@ -63,7 +63,7 @@ def generate_main(argv: list[str], named: Mapping[str, Path]) -> None:
         }
         for request, events in zip(
             requests,
-            generate(Engine({"it": checkpoint}, max_rows=min(args.n, 32)), requests),
+            generate(Engine({"it": checkpoint}, max_rows=min(args.n, 32), is_exact=True), requests),
             strict=True,
         )
     ]

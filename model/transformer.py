@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
 
 from model.config import ModelConfig, RopeScaling
-from model.kv_cache import KVCache
 
 
 class RMSNorm(nn.Module):
@@ -71,10 +70,8 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(d, config.norm_eps)
             self.k_norm = RMSNorm(d, config.norm_eps)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, cache: KVCache | None
-    ) -> Tensor:
-        """x (B, T, C) -> (B, T, C); with a cache, keys and values of earlier positions come from it."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x (B, T, C) -> (B, T, C)"""
         b, t, _ = x.shape
         q = self.q_proj(x).view(b, t, -1, self.config.head_width)  # (B, T, H, D)
         k = self.k_proj(x).view(b, t, -1, self.config.head_width)  # (B, T, K, D)
@@ -83,30 +80,9 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H|K, T, D)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is None:
-            grouped = self.config.n_heads != self.config.n_kv_heads
-            y = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-        else:
-            k, v, visible = cache.extend(layer, k, v)  # (B, K, S, D) twice, (B, T, S)
-            y = masked_attention(q, k, v, visible)
+        grouped = self.config.n_heads != self.config.n_kv_heads
+        y = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
         return self.o_proj(y.transpose(1, 2).reshape(b, t, -1))  # type: ignore[no-any-return]
-
-
-def masked_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v where visible: (B, H, T, D).
-
-    q        (B, H, T, D)
-    k, v     (B, K, S, D)  each key-value head serves H / K query heads
-    visible  (B, T, S)     True where position t may look at position s
-    """
-    b, h, t, d = q.shape
-    n_kv = k.shape[1]
-    folded = q.reshape(b, n_kv, (h // n_kv) * t, d)  # heads of a group as more rows
-    scores = folded @ k.transpose(-1, -2) * d**-0.5  # (B, K, H/K*T, S)
-    hidden = ~visible.repeat(1, h // n_kv, 1)[:, None]  # (B, 1, H/K*T, S)
-    weights = scores.float().masked_fill(hidden, float("-inf")).softmax(-1).type_as(v)
-    mixed: Tensor = weights @ v  # (B, K, H/K*T, D)
-    return mixed.view(b, h, t, d)
 
 
 class SwiGLU(nn.Module):
@@ -128,10 +104,8 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.width, config.norm_eps)
         self.mlp = SwiGLU(config)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, cache: KVCache | None
-    ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, layer, cache)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
 
 
@@ -145,19 +119,13 @@ class Transformer(nn.Module):
         if not config.tie_embeddings:
             self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What the last layer says of each position, normalised: (B, T, C).
-
-        tokens (B, T) are positions 0 to T-1, or with a cache the next T positions of each of its rows.
-        """
-        if cache is None:
-            positions = torch.arange(tokens.shape[1], device=tokens.device)[None]  # (1, T)
-        else:
-            positions = cache.next_positions(tokens.shape[1])  # (B, T)
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """What the last layer says of each position, normalised: tokens (B, T) -> (B, T, C)."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]  # (1, T)
         cos, sin = rope_angles(positions, self.config)
         x = embedding(tokens, self.embed_tokens.weight)  # (B, T, C)
-        for i, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, i, cache)
+        for layer in self.layers:
+            x = layer(x, cos, sin)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def unembed(self, hidden: Tensor) -> Tensor:
@@ -165,11 +133,9 @@ class Transformer(nn.Module):
         head = self.embed_tokens.weight if self.config.tie_embeddings else self.lm_head.weight
         return linear(hidden, head)
 
-    def forward(
-        self, tokens: Tensor, cache: KVCache | None = None, where: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, where: Tensor | None = None) -> Tensor:
         """Logits (B, T, V): position t predicts token t + 1. With `where` (B, T), only of those that are True: (M, V)."""
-        hidden = self.hidden(tokens, cache)
+        hidden = self.hidden(tokens)
         return self.unembed(hidden if where is None else hidden[where])
 
 

@@ -39,6 +39,12 @@ def tiny_config(tokenizer: Tokenizer) -> ModelConfig:
     )
 
 
+def random_tokens(config: ModelConfig, rows: int, width: int) -> torch.Tensor:
+    return torch.randint(
+        config.vocab_size, (rows, width), generator=torch.Generator().manual_seed(0)
+    )
+
+
 def new_model(config: ModelConfig, seed: int = 0) -> Transformer:
     """A network with weights large enough that its answers vary."""
     model = Transformer(config)

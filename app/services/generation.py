@@ -42,11 +42,17 @@ class GenerationService:
     """Takes plans, runs the engine in a thread, keeps the jobs."""
 
     def __init__(
-        self, sources: Mapping[Role, Source], *, max_jobs: int, leave_grace_s: float
+        self,
+        sources: Mapping[Role, Source],
+        *,
+        max_jobs: int,
+        leave_grace_s: float,
+        is_exact: bool = False,
     ) -> None:
         self._sources, self._base = sources, sources[Role.BASE]
         self._checkpoints = {r: s for r, s in sources.items() if isinstance(s, Checkpoint)}
-        self.engine = Engine({str(role): c for role, c in self._checkpoints.items()})
+        checkpoints = {str(role): c for role, c in self._checkpoints.items()}
+        self.engine = Engine(checkpoints, is_exact=is_exact)
         self.max_jobs, self.leave_grace_s = max_jobs, leave_grace_s
         self.jobs: dict[str, Job] = {}
         self.worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
@@ -124,15 +130,19 @@ class GenerationService:
         for side, plan in plans.items():
             writer = Writer(self, job, side, save)
             job.writers.append(writer)
-            source = self._sources[plan.role]
-            if isinstance(source, RemoteModel):
-                self._remote.submit(writer, source, plan.text, plan.params)
-                continue
-            request = Request(
-                checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params, owner=owner
-            )
-            self.worker.submit(writer, request)
+            self.submit_one(writer, plan, owner=owner)
         self._expect_reader(job)
+
+    def submit_one(self, reader: Reader, plan: Plan, *, owner: str) -> None:
+        """Start writing one text, outside of any job."""
+        source = self._sources[plan.role]
+        if isinstance(source, RemoteModel):
+            self._remote.submit(reader, source, plan.text, plan.params)
+            return
+        request = Request(
+            checkpoint=plan.role, prompt_ids=plan.prompt_ids, params=plan.params, owner=owner
+        )
+        self.worker.submit(reader, request)
 
     @contextmanager
     def watching(self, job: Job) -> Iterator[None]:

@@ -111,7 +111,7 @@ def client(settings: Settings, db: Database, pair: Pair) -> Iterator[TestClient]
 def openai_server(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real app on a real port: the address of its API."""
     folder = tmp_path_factory.mktemp("openai")
-    settings = Settings(database_url=f"sqlite:///{folder / 'test.db'}")
+    settings = Settings(database_url=f"sqlite:///{folder / 'test.db'}", dois_treinos_exact=True)
     db = Database(settings.database_url)
     db.upgrade()
     config = uvicorn.Config(create_app(settings, db, by_role(pair)), port=0, log_level="warning")

@@ -1,24 +1,11 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import new_model
+from conftest import random_tokens
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint import Checkpoint
-from model.config import ModelConfig
-from model.kv_cache import KVCache
-
-
-def cache_for(config: ModelConfig, rows: int) -> KVCache:
-    return KVCache(config, rows, torch.float32, torch.device("cpu"))
-
-
-def random_tokens(config: ModelConfig, rows: int, width: int) -> torch.Tensor:
-    return torch.randint(
-        config.vocab_size, (rows, width), generator=torch.Generator().manual_seed(0)
-    )
 
 
 def test_changing_a_later_token_leaves_earlier_logits_alone(base: Checkpoint) -> None:
@@ -28,37 +15,6 @@ def test_changing_a_later_token_leaves_earlier_logits_alone(base: Checkpoint) ->
     before, after = base.model(tokens), base.model(changed)
     torch.testing.assert_close(before[:, :8], after[:, :8])
     assert not torch.allclose(before[:, 8:], after[:, 8:])
-
-
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
-def test_cached_logits_are_the_uncached_ones(tiny_config: ModelConfig, family: str) -> None:
-    config = replace(tiny_config, family=family)  # type: ignore[arg-type]
-    model = new_model(config)
-    tokens = random_tokens(config, 3, 10)
-    cache = cache_for(config, 4)
-    cache.n_rows = 3
-    pieces = []
-    for start, end in ((0, 5), (5, 6), (6, 10)):
-        cache.select(0, 3)
-        pieces.append(model(tokens[:, start:end], cache))
-        cache.advance(end - start)
-    torch.testing.assert_close(torch.cat(pieces, 1), model(tokens), atol=1e-5, rtol=1e-5)
-
-
-def test_a_freed_row_leaves_the_others_as_they_were(tiny_config: ModelConfig) -> None:
-    model = new_model(tiny_config)
-    tokens = random_tokens(tiny_config, 3, 8)
-    cache = cache_for(tiny_config, 3)
-    for row, length in enumerate((4, 7, 6)):
-        cache.n_rows = row + 1
-        cache.select(row, 1)
-        model(tokens[row : row + 1, :length], cache)
-        cache.advance(length)
-    assert cache.remove(0) == 2
-    cache.select(0, 2)
-    step = model(torch.stack([tokens[2, 6:7], tokens[1, 7:8]]), cache)
-    torch.testing.assert_close(step[0, 0], model(tokens[2:3, :7])[0, -1], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(step[1, 0], model(tokens[1:2, :8])[0, -1], atol=1e-5, rtol=1e-5)
 
 
 def test_logits_are_those_of_transformers_on_our_own_folder(base: Checkpoint) -> None:

@@ -1,0 +1,144 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import new_model, random_tokens
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.config import ModelConfig, SamplingParams
+from model.decoder import Decoder, FastProduct, is_fast
+from model.engine import Engine, Request, generate
+from model.kv_cache import MIN_ROWS, KVCache
+from model.transformer import Transformer
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def read(decoder: Decoder, cache: KVCache, first: int, tokens: Tensor) -> Tensor:
+    """Logits (B, T, V) of the next tokens (B, T) of the rows from `first` on."""
+    here = cache.begin(first, *tokens.shape)
+    hidden = decoder.hidden(tokens, cache, here)
+    cache.advance(here, [tokens.shape[1]] * len(tokens))
+    return torch.stack([decoder.logits(row) for row in hidden])
+
+
+def new_decoder(model: Transformer, n_rows: int) -> tuple[Decoder, KVCache]:
+    decoder = Decoder(model, is_exact=True)
+    cache = decoder.new_cache()
+    cache.append(n_rows)
+    return decoder, cache
+
+
+def shaken(config: ModelConfig) -> Transformer:
+    """A model in which norms and biases, which start at 1 and 0, matter too."""
+    model = new_model(config)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data.normal_(1.0, 0.5, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("n_kv_heads", [1, 2])
+def test_logits_are_those_of_the_transformer(
+    tiny_config: ModelConfig, family: str, n_kv_heads: int
+) -> None:
+    model = shaken(replace(tiny_config, family=family, n_kv_heads=n_kv_heads))  # type: ignore[arg-type]
+    tokens = random_tokens(tiny_config, 3, 10)
+    decoder, cache = new_decoder(model, 3)
+    pieces = [read(decoder, cache, 0, tokens[:, a:b]) for a, b in ((0, 5), (5, 6), (6, 10))]
+    torch.testing.assert_close(torch.cat(pieces, 1), model(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_processor_without_bfloat16_writes_the_exact_text(base: Checkpoint) -> None:
+    """Real torch on a processor that may not use its newer half."""
+    program = (
+        "import sys, torch; from pathlib import Path; from model.checkpoint import load_checkpoint;"
+        "from model.config import SamplingParams; from model.decoder import is_fast;"
+        "from model.engine import Engine, Request, generate;"
+        "assert not is_fast(torch.device('cpu'));"
+        "it = load_checkpoint(Path(sys.argv[1]));"
+        "asked = Request(checkpoint='it', prompt_ids=[0, 9, 8], params=SamplingParams(seed=4));"
+        "print([e.token_id for e in generate(Engine({'it': it}), [asked])[0]])"
+    )
+    found = subprocess.check_output(
+        [sys.executable, "-c", program, str(base.folder)],
+        text=True,
+        env={**os.environ, "ATEN_CPU_CAPABILITY": "avx2"},
+    )
+    asked = Request(checkpoint="it", prompt_ids=[0, 9, 8], params=SamplingParams(seed=4))
+    alone = generate(Engine({"it": base}, is_exact=True), [asked])[0]
+    assert found.strip() == str([e.token_id for e in alone])
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    not is_fast(torch.device("cpu")), reason="no bfloat16 products here"
+)
+
+
+@needs_bfloat16
+def test_8_bits_err_by_the_rounding_and_few_rows_get_what_many_get() -> None:
+    """Rounding to steps of at most 2 max / 127 errs by step / sqrt(12) a weight, independently."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 96, generator=generator)
+    bias = torch.randn(64, generator=generator).bfloat16().float()
+    x = torch.randn(40, 96, generator=generator).bfloat16().float()
+    product = FastProduct(weight, bias)
+    many = product(x).float()
+    few = torch.cat([product(x[i : i + 2]) for i in range(0, 40, 2)]).float()
+    exact = x @ weight.T + bias
+    step = 2 * weight.abs().amax(1) / 127  # (O,)
+    expected = step / 12**0.5 * x.norm(dim=1, keepdim=True)  # (N, O)
+    bfloat16 = 2.0**-8 * exact.abs()
+    assert float(((many - exact) / (expected + bfloat16)).square().mean().sqrt()) < 1
+    torch.testing.assert_close(few, many, atol=2.0**-6, rtol=2.0**-7)
+
+
+@needs_bfloat16
+def test_one_row_at_a_time_says_what_many_at_once_say(base: Checkpoint) -> None:
+    tokens = random_tokens(base.model.config, 8, 30)
+    exact = base.model(tokens).log_softmax(-1)
+    decoder = Decoder(base.model)
+    cache = decoder.new_cache()
+    cache.append(8)
+    many = read(decoder, cache, 0, tokens).log_softmax(-1)
+    cache.clear()
+    cache.append(1)
+    few = torch.cat([read(decoder, cache, 0, tokens[:1, i : i + 1]) for i in range(30)], 1)
+    few = few.log_softmax(-1)
+    torch.testing.assert_close(few, many[:1], atol=0.05, rtol=0)
+    from_exact = float((many - exact).square().mean())
+    assert float((few - many[:1]).square().mean()) < from_exact / 4  # much nearer to each other
+    assert 0 < from_exact < 0.01
+
+
+def test_a_freed_row_leaves_the_others_as_they_were(tiny_config: ModelConfig) -> None:
+    model = new_model(tiny_config)
+    tokens = random_tokens(tiny_config, 3, 8)
+    decoder, cache = new_decoder(model, 3)
+    for row, length in enumerate((4, 7, 6)):
+        read(decoder, cache, row, tokens[row : row + 1, :length])
+    assert cache.remove(0) == 2
+    step = read(decoder, cache, 0, torch.stack([tokens[2, 6:7], tokens[1, 7:8]]))
+    torch.testing.assert_close(step[0, 0], model(tokens[2:3, :7])[0, -1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(step[1, 0], model(tokens[1:2, :8])[0, -1], atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_kept_survives_growing(tiny_config: ModelConfig) -> None:
+    model = new_model(replace(tiny_config, max_context=512))
+    tokens = random_tokens(tiny_config, 1, 200)
+    decoder, cache = new_decoder(model, 1)
+    read(decoder, cache, 0, tokens[:, :100])
+    cache.append(3 * MIN_ROWS)
+    rest = read(decoder, cache, 0, tokens[:, 100:])
+    torch.testing.assert_close(rest, model(tokens)[:, 100:], atol=1e-4, rtol=1e-4)
