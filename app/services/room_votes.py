@@ -148,6 +148,8 @@ def cast(session: Session, room: Room, member: Participant, ballot: Ballot, key:
     round_ = rounds.current(session, room)
     if room.phase not in OPEN_TO_VOTES or round_ is None:
         raise Conflict(N_("A votação já foi encerrada; este toque não contou."))
+    if ballot.kind == VoteKind.GUESS and (round_.revealed_at or not round_.is_blind):
+        raise Conflict(N_("Os nomes já estão à vista."))
     rounds.check_time(room, round_, member)
     shown = expose(session, round_, member)
     before = my_votes(session, shown, room.vote_round)
