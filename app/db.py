@@ -152,6 +152,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
+        "secure_delete=ON",  # what a room is erased of must not stay in the file
     ):
         connection.execute(f"PRAGMA {pragma}")
 
