@@ -11,12 +11,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
-from app.errors import AppError, Conflict, NotFound
+from app.errors import N_, AppError, Conflict, Invalid, NotFound
 from app.events import phase_topic
 from app.render import render, to_html, translate
 from app.routes.live import live
 from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, new_token
-from app.services import room_votes, rooms
+from app.services import erasure, room_votes, rooms
 from app.services.room_votes import Ballot, MyVotes
 from app.student_views import CONSENT_VERSION, GONE, OUTSIDE, NotDrawn, Stage, Taps, look
 from app.tables import Choice, Participant, Room, Target, VoteKind, now
@@ -88,20 +88,35 @@ async def short_address(code: str) -> Response:
 
 @router.get("/s/{code}")
 async def room_page(
-    request: Request, services: ServicesDep, token: TokenDep, code: str
+    request: Request, services: ServicesDep, token: TokenDep, code: str, erased: bool = False
 ) -> Response:
+    """The one page that follows the class; before joining, the door."""
     try:
         stage = await load(services, token, code)
     except NotFound as error:
         return no_room(request, error, code[:100])
-    return show(request, stage)
+    return show(request, stage, is_erased=erased)
 
 
-def show(request: Request, stage: Stage, *, status: int = 200, error: str = "") -> Response:
-    """The whole page; before joining, the door."""
+def show(
+    request: Request,
+    stage: Stage,
+    *,
+    status: int = 200,
+    error: str = "",
+    is_erased: bool = False,
+) -> Response:
     template = "room/join.html" if stage.phase == OUTSIDE else "room/page.html"
     headers = {"Cache-Control": "no-store"}
-    return render(request, template, status=status, headers=headers, stage=stage, error=error)
+    return render(
+        request,
+        template,
+        status=status,
+        headers=headers,
+        stage=stage,
+        error=error,
+        is_erased=is_erased,
+    )
 
 
 @router.post("/s/{code}/join")
@@ -268,6 +283,24 @@ async def more_time(
     except Conflict as error:
         return await refuse(request, services, error, token, code, is_htmx=is_htmx)
     return await done(request, services, token, code, is_htmx=is_htmx)
+
+
+@router.post("/s/{code}/erase-me")
+async def erase_me(
+    services: ServicesDep, token: TokenDep, code: str, sure: Annotated[bool, Form()] = False
+) -> Response:
+    """All of one student's data in this room, if that was confirmed; also for those whom the host removed."""
+    check_rate(services, "tap", token, code)
+    if not sure:
+        raise Invalid(N_("Marque a caixa para confirmar que é para apagar."))
+
+    def work(session: Session) -> str:
+        room = rooms.by_code(session, code)
+        if member := rooms.member(session, room, token):
+            erasure.erase_participant(session, member)
+        return room.code
+
+    return RedirectResponse(f"/s/{await services.db.write(work)}?erased=1", status_code=303)
 
 
 async def done(
