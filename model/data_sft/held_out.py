@@ -16,7 +16,13 @@ TOO_CLOSE = 0.8  # shared words over all words
 MAX_VALUES = 24  # combinations of list values tried for one template and row
 COMMON = 0.02  # a word in more of a category's questions than this names no fact
 STEM = 5  # letters that an inflected word keeps
-GENERAL = ("brazil", "capitals", "families", "science")  # a fact of one may be asked in another
+GENERAL = (
+    "brazil",
+    "capitals",
+    "definitions",
+    "families",
+    "science",
+)  # a fact of one may be asked in another
 
 Row = dict[str, Any]
 

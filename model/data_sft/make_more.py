@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 EVALUATION = HERE.parent / "data_eval"
 MAX_SAME = 3  # answers of an item that has one truth
 N_SPREAD = 4  # answers for each wording of an item on which people differ
-EACH = 7000  # conversations that a category gets from its tables
+EACH = 6900  # conversations that a category gets from its tables
 # Of EACH: more where there are many facts, less where few wordings say it all.
 SHARE = {
     "words": 2.8,
