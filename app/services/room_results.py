@@ -4,7 +4,7 @@ Only students who were not removed count, each with one vote. The statistics are
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -25,6 +25,7 @@ from app.services.tallies import (
 )
 from app.tables import (
     AnswerKind,
+    Author,
     Checkpoint,
     Generation,
     HumanAnswer,
@@ -55,6 +56,7 @@ class RoundResults:
     round_id: int
     number: int
     prompt: str
+    is_public: bool  # not a student's own that was never approved
     kind: AnswerKind
     is_blind: bool
     n_exposed: int
@@ -66,13 +68,27 @@ class RoundResults:
     picture: Picture
 
 
+@dataclass(frozen=True, slots=True)
+class PooledShare(Share):
+    """A share of the votes of many rounds: its interval draws people, and few people make no percentage."""
+
+    n_people: int
+    people_interval: Interval | None
+
+    @property
+    def shows_percent(self) -> bool:
+        return self.n_people >= MIN_FOR_PERCENT
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.people_interval
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSummary:
     """One checkpoint over all rounds of a class."""
 
-    up: Share
-    interval: Interval | None  # draws people, not votes
-    n_people: int
+    up: PooledShare
     median_tokens: float | None
     median_words: float | None
     median_ms: float | None
@@ -88,9 +104,8 @@ class ClassSummary:
     n_votes: int  # thumbs, preferences and guesses
     by_role: Mapping[Role, RoleSummary]
     preferences: Preferences
-    preference_interval: Interval | None
-    guess: Share
-    guess_interval: Interval | None
+    preferred: PooledShare  # the fine-tuned, among the decided
+    guess: PooledShare
 
     @property
     def shows_percent(self) -> bool:
@@ -138,12 +153,14 @@ def _result(
     round_: Round, theirs: Sequence[Voter], answers: Mapping[Who, Sequence[str]]
 ) -> RoundResults:
     kind = AnswerKind(round_.prompt.answer_kind)
+    is_public = round_.prompt.author != Author.STUDENT or round_.prompt.approved_at is not None
     second = count_votes(theirs, 2)
     generations = {Role.BASE: round_.base, Role.TUNED: round_.tuned}
     return RoundResults(
         round_id=round_.id,
         number=round_.number,
         prompt=round_.prompt.text,
+        is_public=is_public,
         kind=kind,
         is_blind=round_.is_blind,
         n_exposed=len(theirs),
@@ -198,10 +215,6 @@ def _summary(
     results: Sequence[RoundResults], cast: Sequence[Voter], n_participants: int
 ) -> ClassSummary:
     ballots = [voter.ballot(1) for voter in cast]
-    _, preference_interval, _ = people_interval(cast, _prefers_tuned, seed=SEED)
-    guess, guess_interval, _ = people_interval(
-        cast, lambda voter: voter.ballot(1).guessed_right, seed=SEED
-    )
     return ClassSummary(
         n_rounds=len(results),
         n_participants=n_participants,
@@ -211,15 +224,19 @@ def _summary(
         ),
         by_role={role: _role_summary(role, results, cast) for role in Role},
         preferences=count_preferences(cast),
-        preference_interval=preference_interval,
-        guess=guess,
-        guess_interval=guess_interval,
+        preferred=_pooled(cast, _prefers_tuned),
+        guess=_pooled(cast, lambda voter: voter.ballot(1).guessed_right),
     )
 
 
 def _prefers_tuned(voter: Voter) -> bool | None:
     verdict = voter.ballot(1).verdict
     return verdict == Verdict.TUNED if verdict in (Verdict.TUNED, Verdict.BASE) else None
+
+
+def _pooled(cast: Sequence[Voter], said: Callable[[Voter], bool | None]) -> PooledShare:
+    share, interval, n_people = people_interval(cast, said, seed=SEED)
+    return PooledShare(share.k, share.n, n_people, interval)
 
 
 def _role_summary(
@@ -231,13 +248,10 @@ def _role_summary(
         thumb = voter.ballot(1).thumbs.get(role)
         return None if thumb is None else thumb == 1
 
-    up, interval, n_people = people_interval(cast, is_up, seed=SEED)
     tokens = [a.n_tokens for a in answers if a.n_tokens is not None]
     times = [a.total_ms for a in answers if a.total_ms is not None]
     return RoleSummary(
-        up=up,
-        interval=interval,
-        n_people=n_people,
+        up=_pooled(cast, is_up),
         median_tokens=median(tokens) if tokens else None,
         median_words=median(a.n_words for a in answers) if answers else None,
         median_ms=median(times) if times else None,

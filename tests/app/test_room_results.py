@@ -210,13 +210,16 @@ def test_the_summary_draws_people_and_is_made_with_few_queries(db: Database) -> 
         assert (summary.n_rounds, summary.n_participants, summary.n_voters) == (4, 12, 10)
         assert summary.n_votes == 52
         tuned = summary.by_role[Role.TUNED]
-        assert (tuned.up, tuned.n_people) == (Share(20, 40), 10)
-        assert tuned.interval is not None
-        low, high = tuned.interval
+        assert (tuned.up.k, tuned.up.n, tuned.up.n_people) == (20, 40, 10)
+        assert tuned.up.interval is not None
+        low, high = tuned.up.interval
         assert high - low > 2 * (wilson(20, 40)[1] - 0.5)  # ten people, not forty
         assert summary.preferences.share == Share(4, 12)
         assert (tuned.median_ms, tuned.median_words, tuned.median_tokens) == (100.0, 1, 1)
         assert summary.shows_percent
+        assert tuned.up.shows_percent
+        assert (summary.preferred.k, summary.preferred.n) == (4, 12)
+        assert not summary.preferred.shows_percent  # twelve votes of three people
         assert summary == class_summary(session, room.room.id)
 
     db.write_now(work)
@@ -227,7 +230,7 @@ def test_an_empty_room_has_results_too(db: Database) -> None:
         room = Classroom(session)
         results, summary = room_results(session, room.room.id)
         assert results == []
-        assert (summary.n_voters, summary.guess, summary.guess_interval) == (0, Share(0, 0), None)
+        assert (summary.n_voters, summary.guess.n, summary.guess.interval) == (0, 0, None)
         assert not summary.shows_percent
         prompt = room.prompt("Só texto", AnswerKind.TEXT, Author.TEACHER)
         found = round_results(session, room.round(prompt).id)
