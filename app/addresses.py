@@ -47,6 +47,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_for_this_machine(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
 @lru_cache(maxsize=64)
 def qr_svg(text: str) -> Markup:
     """A QR code to be put into a page. It carries no name: that is for the element around it."""

@@ -25,7 +25,7 @@ def live(
     """A stream of what `redraw` gives: HTML for the page, and in how many seconds it will be another without any news.
 
     topic   what to wait for
-    gap_s   least time between two events: news of this span go together
+    gap_s   least time between two events, unless `redraw` knows of an earlier change: news of this span go together
     around  is entered while the page is open
     """
     stop = anyio.Event()  # set when the server is told to exit
@@ -56,7 +56,7 @@ async def _events(
             if html != sent:
                 sent = html
                 yield {"data": html}
-            await asyncio.sleep(gap_s)
+            await asyncio.sleep(gap_s if again_s is None else min(gap_s, again_s))
             await _news(hub, topic, seen, again_s, stop)
 
 
