@@ -1,5 +1,6 @@
 """Joins the parts: `create_app` from parts that are there, `from_settings` from the world outside."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,16 +26,20 @@ from app.errors import (
     database_busy,
     retry_after,
 )
+from app.limits import Limits
 from app.render import render, translate
 from app.routes import exchanges as exchange_routes
 from app.routes import exports as export_routes
-from app.routes import health, pages, teacher
+from app.routes import free_play, health, host, pages, projector, rooms, teacher
 from app.routes import votes as vote_routes
 from app.routes.openai import create_api
 from app.security import HEADERS, SameOrigin, SecurityHeaders
 from app.services import checkpoints, exchanges
 from app.services.facts import Source
+from app.services.forgetting import forget_daily
 from app.services.generation import GenerationService
+from app.services.presence import Presence
+from app.services.room_generation import RoomWriter
 from app.tables import Role
 from model.checkpoint import load_checkpoint
 from model.errors import BrokenCheckpoint
@@ -57,11 +62,20 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
-        app.state.services = api.state.services = Services(settings, db, generation, ids)
+        writer, presence = RoomWriter(db, generation, ids), Presence(db)
+        services = Services(settings, db, generation, ids, writer, presence, Limits())
+        app.state.services = api.state.services = services
         generation.start()
+        works = (presence.run(), db.listen(), forget_daily(db))
+        background = [asyncio.create_task(work) for work in works]
+        await writer.resume()
         try:
             yield
         finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await writer.stop()
             await generation.stop()
             db.close()
 
@@ -78,7 +92,18 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
     app.add_middleware(SameOrigin, trusted=frozenset(settings.trusted_origins))
     app.add_middleware(SecurityHeaders)  # around it, so that refusals have them too
     app.mount("/static", CachedFiles(directory=resource("static")), name="static")
-    for routes in (pages, exchange_routes, vote_routes, teacher, export_routes, health):
+    for routes in (
+        pages,
+        exchange_routes,
+        vote_routes,
+        teacher,
+        host,
+        projector,
+        rooms,
+        free_play,
+        export_routes,
+        health,
+    ):
         app.include_router(routes.router)
     app.add_exception_handler(AppError, show_error)
     app.add_exception_handler(OperationalError, show_database_error)

@@ -1,6 +1,7 @@
 """What the models write for a round, in the real app with a tiny real pair."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from app.deps import Services
 from app.main import create_app
 from app.services import rooms, rounds
 from app.services.rounds import RoundOptions
-from app.tables import AnswerKind, Generation, Participant, Phase, Room, Round, SampleBatch
+from app.tables import AnswerKind, Generation, Participant, Phase, Room, Round, SampleBatch, now
 from model.pair import Pair
 
 
@@ -91,6 +92,20 @@ def test_a_round_that_a_killed_server_left_is_written_at_the_next_start(
         wait_until(lambda: is_released(db, round_id))
     assert rows(db, Room)[0].phase == Phase.ANSWERS
     assert len(rows(db, SampleBatch)) == 2
+
+
+def test_a_room_past_its_date_is_erased_at_the_next_start(
+    settings: Settings, db: Database, pair: Pair
+) -> None:
+    def open_two(session: Session) -> None:
+        rooms.create(session)[0].erase_at = now() - timedelta(minutes=1)
+        rooms.create(session)
+
+    db.write_now(open_two)
+    app = create_app(settings, Database(settings.database_url), by_role(pair))
+    with TestClient(app):
+        wait_until(lambda: len(rows(db, Room)) == 1)
+    assert rows(db, Room)[0].erase_at > now()
 
 
 def test_whoever_has_the_page_open_is_here(client: TestClient, db: Database) -> None:
