@@ -1,85 +1,17 @@
 """The page as a visitor uses it: a real browser, a real server, a real database."""
 
-import os
 import re
-import shutil
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
-from support import by_role, rows
+from support import rows
 
-from app.config import Settings
 from app.db import Database
-from app.main import create_app
 from app.tables import Exposure, Generation, Prompt, VoteEvent, current_vote
-from model.pair import load_pair
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-AXE = Path(__file__).resolve().parents[1] / "vendor" / "axe-4.14.1.min.js"
-STEP_S = 0.03  # the tiny pair writes faster than anybody can look
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium here: install Debian's chromium, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    db = Database(f"sqlite:///{tmp_path_factory.mktemp('browser') / 'test.db'}")
-    db.upgrade()
-    yield db
-    db.close()
-
-
-@pytest.fixture(scope="module")
-def url(db: Database, pair_folder: Path) -> Iterator[str]:
-    address = db.engine.url.render_as_string()
-    pair = load_pair(pair_folder / "base", pair_folder / "tuned")
-    app = create_app(Settings(database_url=address), Database(address), by_role(pair))
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    engine = app.state.services.generation.engine
-    step = engine.step
-
-    def slow_step() -> object:
-        time.sleep(STEP_S)
-        return step()
-
-    engine.step = slow_step
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
 
 
 @pytest.fixture
@@ -244,7 +176,9 @@ def test_english_is_a_choice(page: Page, url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_accessibility_fault_is_found(browser: Browser, url: str, scheme: str) -> None:
+def test_no_accessibility_fault_is_found(
+    browser: Browser, url: str, scheme: str, faults: Callable[[Page], list[str]]
+) -> None:
     context = browser.new_context(color_scheme=scheme, locale="pt-BR")  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(url)
@@ -281,13 +215,6 @@ def test_nothing_hangs_over_the_edge(browser: Browser, url: str, scheme: str, wi
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert overflow <= 0
     context.close()
-
-
-def faults(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 AA and its own best practices."""
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("() => axe.run(document)")["violations"]
-    return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found]
 
 
 def votes(db: Database, exposure: Exposure) -> list[tuple[str, int | None]]:
