@@ -178,14 +178,10 @@ class Engine:
                     _free(host, row)
                     return
 
-    @torch.inference_mode()
-    def reset(self) -> None:
-        """Forget everything, after a step that failed."""
-        for host in self._hosts.values():
-            host.rows.clear()
-            host.waiting.clear()
-            host.scheduler.clear()
-            host.cache.clear()
+    def restart(self) -> None:
+        """Forget all work after a failure, and make anew all but the weights as they were loaded."""
+        kept = {n: host.checkpoint for n, host in self._hosts.items() if n in self._pinned}
+        self._hosts = {name: self._new_host(checkpoint) for name, checkpoint in kept.items()}
 
     @property
     def has_work(self) -> bool:

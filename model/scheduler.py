@@ -68,6 +68,3 @@ class Scheduler:
             else:
                 del self._lines[owner]
         return admitted
-
-    def clear(self) -> None:
-        self._lines.clear()

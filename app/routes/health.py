@@ -25,6 +25,7 @@ async def healthz(services: ServicesDep) -> JSONResponse:
         "status": "ok" if is_well else "error",
         "database": database,
         "engine": engine,
+        "engine_restarts": services.generation.worker.n_restarts,
         "pair": pair,
     }
     return JSONResponse(body, 200 if is_well else 503)

@@ -115,8 +115,16 @@ class GenerationService:
         return []
 
     def reserve(self, key: str) -> Job:
-        """A place for an exchange; Busy where as many are in the works as may be."""
-        if len(self.jobs) >= self.max_jobs or not self.is_alive:
+        """A place for an exchange; Busy where as many are in the works as may be, or nobody works."""
+        if not self.is_alive:
+            raise Busy(
+                N_(
+                    "O motor que escreve as respostas parou e está sendo religado: "
+                    "tente de novo em %(seconds)s s."
+                ),
+                retry_after_s=3,
+            )
+        if len(self.jobs) >= self.max_jobs:
             raise Busy(N_("A sala está cheia: tente de novo em %(seconds)s s."), retry_after_s=5)
         job = self.jobs[key] = Job(key)
         return job

@@ -45,6 +45,7 @@ def test_healthz_answers_when_all_is_well(client: TestClient, pair: Pair) -> Non
         "status": "ok",
         "database": "ok",
         "engine": "ok",
+        "engine_restarts": 0,
         "pair": {"base": pair.base.sha256, "tuned": pair.tuned.sha256},
     }
 

@@ -68,6 +68,3 @@ def test_who_leaves_the_line_is_not_served() -> None:
     assert scheduler.cancel(1)
     assert not scheduler.cancel(1)
     assert scheduler.admit(5) == [2]
-    scheduler.add(Ticket(3, "bia", (1,)))
-    scheduler.clear()
-    assert scheduler.admit(5) == []

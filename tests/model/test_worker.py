@@ -1,4 +1,5 @@
 import queue
+import time
 from typing import Any
 
 import pytest
@@ -69,23 +70,84 @@ def test_who_leaves_gets_nothing_more_and_the_others_go_on(base: Checkpoint) -> 
     assert inbox.empty()
 
 
-def test_a_step_that_fails_is_told_to_all_and_the_next_request_works(
+class Mortal(Engine):
+    """A real engine whose steps of these numbers fail, as where memory runs out."""
+
+    def __init__(
+        self, base: Checkpoint, *fatal_steps: int, error: type[BaseException] = MemoryError
+    ) -> None:
+        super().__init__({"base": base}, max_rows=2, is_exact=True)
+        self.fatal_steps, self.error = fatal_steps, error
+        self.n_steps = self.n_failed_restarts = 0
+
+    def step(self) -> list[Event]:
+        self.n_steps += 1
+        if self.n_steps in self.fatal_steps:
+            raise self.error
+        return super().step()
+
+    def restart(self) -> None:
+        if self.n_failed_restarts:
+            self.n_failed_restarts -= 1
+            raise MemoryError
+        super().restart()
+
+
+@pytest.mark.parametrize("error", [MemoryError, SystemExit])
+def test_an_engine_that_dies_is_made_anew_and_who_had_not_begun_gets_the_whole_text(
+    base: Checkpoint, error: type[BaseException]
+) -> None:
+    worker, inbox = started(Mortal(base, 4, error=error))
+    ready = queue.SimpleQueue[None]()
+    worker.call(lambda: ready.get(timeout=20))  # all four are there before the first step
+    for name, seed in (("first", 1), ("second", 2), ("waits", 3), ("waits too", 4)):
+        worker.submit(name, a_request(base, seed, 30))
+    ready.put(None)
+    found = until_all_ended(inbox, 4)
+    assert found["first"][-1] == found["second"][-1] == "failed"
+    assert len(found["first"]) == 4  # three tokens, then the failure
+    for name, seed in (("waits", 3), ("waits too", 4)):
+        alone = generate(Engine({"base": base}, is_exact=True), [a_request(base, seed, 30)])[0]
+        got = [e for e in found[name] if isinstance(e, Event)]
+        assert [e.token_id for e in got] == [e.token_id for e in alone]
+    assert worker.n_restarts == 1
+    assert worker.is_alive
+    worker.stop()
+
+
+def test_a_request_that_ends_two_engines_does_not_get_a_third(base: Checkpoint) -> None:
+    worker, inbox = started(Mortal(base, 1, 2))
+    worker.submit("poison", a_request(base, 1))
+    assert until_all_ended(inbox, 1)["poison"] == ["failed"]
+    worker.submit("next", a_request(base, 1))
+    assert isinstance(until_all_ended(inbox, 1)["next"][-1], Event)
+    assert worker.n_restarts == 2
+    worker.stop()
+
+
+def test_an_engine_that_cannot_be_made_anew_at_once_is_tried_again(
     base: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine({"base": base})
-    step = engine.step
-
-    def fail_once() -> list[Event]:
-        monkeypatch.setattr(engine, "step", step)
-        raise MemoryError
-
-    monkeypatch.setattr(engine, "step", fail_once)
+    monkeypatch.setattr("model.worker.RETRY_S", 0.01)
+    engine = Mortal(base, 1)
+    engine.n_failed_restarts = 3
     worker, inbox = started(engine)
-    worker.submit("first", a_request(base, 1))
-    assert until_all_ended(inbox, 1)["first"] == ["failed"]
-    worker.submit("second", a_request(base, 1))
-    assert isinstance(until_all_ended(inbox, 1)["second"][-1], Event)
+    worker.submit("reader", a_request(base, 1))
+    assert until_all_ended(inbox, 1)["reader"] == ["failed"]  # does not wait for who knows how long
+    worker.submit("next", a_request(base, 1))
+    assert isinstance(until_all_ended(inbox, 1)["next"][-1], Event)
     worker.stop()
+
+
+def test_an_engine_that_stays_dead_does_not_hold_up_the_end(base: Checkpoint) -> None:
+    engine = Mortal(base, 1)
+    engine.n_failed_restarts = 10**9
+    worker, inbox = started(engine)
+    worker.submit("reader", a_request(base, 1))
+    while worker.is_alive:
+        time.sleep(0.01)
+    worker.stop()
+    assert inbox.get(timeout=20) == ("reader", "failed")
 
 
 def test_what_runs_at_the_end_is_told_so(base: Checkpoint) -> None:
