@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.deps import ServicesDep
 from app.errors import N_, NotFound
+from app.render import render
 from app.services import exports, rooms
 from app.services.exports import Format
+from app.services.report import Report, read_report
 from app.tables import KeyKind, Role
 
 router = APIRouter(prefix="/host/{token}")
@@ -43,3 +45,15 @@ async def download(
         "Cache-Control": "no-store",
     }
     return Response(file.text, media_type=file.media_type, headers=headers)
+
+
+@router.get("/report")
+async def report(request: Request, services: ServicesDep, token: str) -> Response:
+    """The class on one to three pages of paper, for the school."""
+
+    def work(session: Session) -> Report:
+        return read_report(session, rooms.by_key(session, KeyKind.HOST, token))
+
+    found = await services.db.read(work)
+    headers = {"Cache-Control": "no-store"}
+    return render(request, "report/report.html", headers=headers, report=found)
