@@ -23,6 +23,8 @@ from app.tables import (
 
 Cast = Mapping[tuple[VoteKind, Target], Any]  # rows of current votes, by what they are about
 
+NEEDED = ("kind", "target", "vote_round", "value", "choice", "reasons")
+
 
 class Verdict(StrEnum):
     """A preference, once it is known who stood where."""
@@ -70,7 +72,7 @@ def voters(session: Session, round_ids: Collection[int]) -> dict[int, list[Voter
             Exposure.id,
             Exposure.participant_id,
             Exposure.left_id == Round.tuned_id,
-            current_vote,
+            *(current_vote.c[name] for name in NEEDED),
         )
         .select_from(Exposure)
         .join(Round, Round.id == Exposure.round_id)
