@@ -17,7 +17,7 @@ from app.events import room_topic
 from app.host_views import HostView, host_view, view_of
 from app.render import render, to_html, translate
 from app.routes.live import live
-from app.services import offers, rooms, rounds
+from app.services import erasure, offers, rooms, rounds
 from app.services.rounds import RoundOptions
 from app.tables import AnswerKind, KeyKind, Phase, Room
 
@@ -109,7 +109,7 @@ class Desk:
             "qr": qr_svg(join_url),
             "is_for_this_machine": is_for_this_machine(phones),
             "countdowns": COUNTDOWNS_S,
-            "kept_days": (room.erase_at - room.created_at) // timedelta(days=1),
+            "kept_days": round((room.erase_at - room.created_at) / timedelta(days=1)),
         }
 
 
@@ -229,3 +229,21 @@ async def set_shown(desk: DeskDep, prompt_id: Number = 0) -> Response:
 async def set_kept(desk: DeskDep, days: Number) -> Response:
     """How many days the room is kept."""
     return await desk.act(lambda session, room: rooms.set_kept_days(session, room, days))
+
+
+@router.get("/erase")
+async def confirm_erasure(desk: DeskDep) -> Response:
+    """What would be lost, before it is."""
+    view = await desk.view()
+    return render(desk.request, "host/erase.html", headers=PRIVATE, view=view)
+
+
+@router.post("/erase")
+async def erase(desk: DeskDep) -> Response:
+    """The whole room, now and for good. Windows that show it say so."""
+
+    def work(session: Session) -> None:
+        erasure.erase_room(session, rooms.by_key(session, KeyKind.HOST, desk.token))
+
+    await desk.services.db.write(work)
+    return RedirectResponse("/teacher", status_code=303)

@@ -2,7 +2,7 @@
 // The projector's keys. They change what this window shows, never the room.
 
 const root = document.documentElement;
-const PARTS = ["1", "2", "3", "4"];
+const PARTS = ["1", "2", "3", "4", "5"];
 let phase = "";
 
 /** @param {string} name @param {string} value */
@@ -76,8 +76,9 @@ function follow() {
 });
 document.addEventListener("htmx:after:swap", (event) => {
   follow();
+  const { ctx } = /** @type {CustomEvent} */ (event).detail;
   const summary = document.getElementById("summary");
-  const isSummary = event.target instanceof Element && event.target.id === "summary-body";
+  const isSummary = ctx?.sourceElement?.id === "summary-link";
   if (isSummary && summary instanceof HTMLDialogElement && !summary.open) summary.showModal();
 });
 follow();
