@@ -16,7 +16,7 @@ from model.engine import Engine, Request, generate
 from model.evaluate import prompt_ids
 
 MODEL = Path(__file__).resolve().parent.parent / "model"
-N_TEXTS, CROWD, N_TOKENS = 256, 64, 64
+N_TEXTS, CROWD, N_TOKENS = 128, 64, 48
 
 
 def requests(checkpoint: Checkpoint) -> list[Request]:

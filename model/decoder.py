@@ -2,7 +2,7 @@
 
 `transformer.py` says what the network computes; this computes the same, faster. q, k and v are one product, and so are
 gate and up. The weights of each norm are multiplied into the product that follows it. Where the processor multiplies
-bfloat16, weights are rounded to 8 bits and products take bfloat16; all between them is float32.
+bfloat16, products take bfloat16, and for few rows 8-bit weights; all between them is float32.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,12 @@ def is_fast(device: torch.device) -> bool:
 
 
 class Product:
-    """x -> x W^T + b, exactly in float32."""
+    """x -> (scale x) W^T + b, exactly in float32."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """weight (O, I), bias (O,)"""
-        self._weight, self._bias = weight, bias
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, scale: Tensor | None = None):
+        """weight (O, I), bias (O,), scale (I,): what is left of a norm before the product"""
+        self._weight = weight if scale is None else weight * scale
+        self._bias = bias
         self.n_bytes = weight.numel() * weight.element_size()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -41,31 +42,31 @@ class Product:
 
 
 class FastProduct(Product):
-    """The same with each row of W rounded to 8 bits, a power of two apart, and x and the result to bfloat16.
+    """The same with x, W and the result rounded to bfloat16; for few rows with each row of W rounded to 8 bits.
 
-    Such weights are bfloat16 numbers too. Few rows read the 8 bits, which is all memory has to bring; many rows read the
-    bfloat16 copy, which is faster to multiply. Both give the same sums but for the order of adding.
+    Few rows wait for the weights to arrive from memory, and 8 bits arrive sooner; many rows wait for the sums.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        largest = weight.abs().amax(dim=1, keepdim=True).clamp(min=2.0**-100)
-        step = torch.exp2((largest / 127).log2().ceil())  # (O, 1)
-        rounded = (weight / step).round()
-        super().__init__(rounded.to(torch.int8), None if bias is None else bias.bfloat16())
-        self.n_bytes += 2 * weight.numel()
-        self._step = step[:, 0].bfloat16()
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, scale: Tensor | None = None):
+        step = (weight.abs().amax(dim=1) / 127).clamp(min=2.0**-100).bfloat16()  # (O,)
+        rounded = (weight / step.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        super().__init__(rounded, None if bias is None else bias.bfloat16())
+        self._step, self._scale = step, scale
+        scaled = weight if scale is None else weight * scale
         # oneDNN's own layout, made once, is twice as fast as a plain matrix
-        self._packed = torch.ops.mkldnn._reorder_linear_weight((rounded * step).bfloat16())
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(scaled.bfloat16())
+        self.n_bytes += 2 * weight.numel()
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = x.bfloat16()
-        if len(x) <= MAX_FEW:
-            few: Tensor = torch._weight_int8pack_mm(x, self._weight, self._step)
-            return few if self._bias is None else few + self._bias
-        many: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self._bias, "none", [], ""
-        )
-        return many
+        if len(x) > MAX_FEW:
+            many: Tensor = torch.ops.mkldnn._linear_pointwise(
+                x.bfloat16(), self._packed, self._bias, "none", [], ""
+            )
+            return many
+        if self._scale is not None:  # apart: times the scale, W could be rounded less finely
+            x = x * self._scale
+        few: Tensor = torch._weight_int8pack_mm(x.bfloat16(), self._weight, self._step)
+        return few if self._bias is None else few + self._bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Decoder:
         self._embedding = weight  # (V, C)
         self._layers = [_fused(block, product) for block in model.layers]  # type: ignore[arg-type]
         head = weight if c.tie_embeddings else model.lm_head.weight.detach()
-        self._head = product(head.float() * _scale(model.norm), None)  # C -> V
+        self._head = product(head.float(), scale=_scale(model.norm))  # C -> V
         cos, sin = rope_angles(torch.arange(c.max_context, device=weight.device), c)
         self._turns = torch.complex(cos, sin)[:, : c.head_width // 2]  # (positions, D/2)
         self._floors = {n: torch.tensor((n * c.norm_eps) ** 0.5) for n in (c.width, c.head_width)}
@@ -163,10 +164,10 @@ def _fused(block: Block, product: type[Product]) -> _Layer:
         scales = [_scale(attention.q_norm)] * c.n_heads + [_scale(attention.k_norm)] * c.n_kv_heads
         qk_norm = torch.stack(scales)[:, order[: c.head_width]]
     return _Layer(
-        qkv=product(qkv * _scale(block.input_layernorm), bias),
-        out=product(attention.o_proj.weight.detach().float(), None),
-        gate_up=product(gate_up * _scale(block.post_attention_layernorm), None),
-        down=product(mlp.down_proj.weight.detach().float(), None),
+        qkv=product(qkv, bias, _scale(block.input_layernorm)),
+        out=product(attention.o_proj.weight.detach().float()),
+        gate_up=product(gate_up, scale=_scale(block.post_attention_layernorm)),
+        down=product(mlp.down_proj.weight.detach().float()),
         qk_norm=qk_norm,
     )
 
