@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -48,9 +49,9 @@ class Host:
     room_id: int
 
     def room(self) -> Room:
-        return next(room for room in rows(self.db, Room) if room.id == self.room_id)
+        return self.db.read_now(lambda session: session.get_one(Room, self.room_id))
 
-    def post(self, path: str, headers: dict[str, str] | None = None, **form: object) -> Response:
+    def post(self, path: str, headers: dict[str, str] | None = None, **form: Any) -> Response:
         return self.client.post(f"/host/{self.tokens.host}/{path}", data=form, headers=headers)
 
     def page(self) -> str:
@@ -62,7 +63,7 @@ class Host:
     def prompts(self) -> list[Prompt]:
         return [p for p in rows(self.db, Prompt) if p.room_id == self.room_id]
 
-    def start(self, number: int = NUMBER, **options: object) -> Response:
+    def start(self, number: int = NUMBER, **options: Any) -> Response:
         form = {"asks_people": "true", "is_blind": "true", "n_samples": 4, **options}
         form = {name: value for name, value in form.items() if value is not None}
         prompt_id = self.prompts()[number].id
@@ -75,7 +76,7 @@ class Host:
         """As the phones would."""
         self.db.write_now(lambda session: work(session, session.get_one(Room, self.room_id)))
 
-    def until_voting(self, **options: object) -> None:
+    def until_voting(self, **options: Any) -> None:
         """A round whose answers are in view."""
         self.start(**options)
         if self.room().phase == Phase.HUMAN:
@@ -272,7 +273,7 @@ def test_two_hosts_in_the_same_instant_take_one_step(host: Host) -> None:
     ],
 )
 def test_only_the_hosts_own_token_moves_a_room(
-    host: Host, client: TestClient, db: Database, path: str, form: dict[str, object]
+    host: Host, client: TestClient, db: Database, path: str, form: dict[str, Any]
 ) -> None:
     tokens = ["adivinhado", host.tokens.projector, host.room().code, hash_token(host.tokens.host)]
     for token in tokens:
@@ -327,7 +328,7 @@ def test_a_guessed_address_shows_nothing(host: Host, client: TestClient, path: s
     ],
 )
 def test_what_makes_no_sense_gets_a_sentence(
-    host: Host, path: str, form: dict[str, object]
+    host: Host, path: str, form: dict[str, Any]
 ) -> None:
     response = host.post(path, **form)
     assert response.status_code == 422
@@ -336,7 +337,7 @@ def test_what_makes_no_sense_gets_a_sentence(
 
 
 @pytest.mark.parametrize("options", [{"n_samples": 201}, {"countdown_s": 4}])
-def test_impossible_options_start_nothing(host: Host, options: dict[str, object]) -> None:
+def test_impossible_options_start_nothing(host: Host, options: dict[str, Any]) -> None:
     assert host.start(**options).status_code == 422
     assert not rows(host.db, Round)
 
