@@ -60,7 +60,7 @@ def qr_svg(text: str) -> Markup:
 
 def qr_terminal(text: str) -> str:
     """The same for a terminal, in half blocks."""
-    rows = [list(row) for row in segno.make(text, error="l", micro=False).matrix_iter(border=2)]
+    rows = [list(row) for row in segno.make(text, error="l", micro=False).matrix_iter(border=4)]
     if len(rows) % 2:
         rows.append([0] * len(rows[0]))
     blocks = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}  # light is drawn, dark is not
