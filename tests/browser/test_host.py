@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.services import rooms
+from app.services import rooms, teachers
 from app.services.room_votes import Ballot, answer, cast
 from app.tables import Choice, Room, Target, VoteKind, now
 
@@ -180,6 +180,35 @@ def test_the_keys_of_the_projector(context: BrowserContext, lesson: Lesson) -> N
     page.keyboard.press("n")  # it shows, and moves nothing
     page.wait_for_timeout(300)
     expect_phase(page, "reveal")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_teachers_pages_and_the_sheets_have_no_accessibility_fault(
+    browser: Browser,
+    lesson: Lesson,
+    faults: Callable[[Page], list[str]],
+    scheme: str,
+) -> None:
+    context = browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]
+        locale="pt-BR",
+        viewport={"width": 360, "height": 740},
+    )
+    page = opened(context, f"{lesson.url}/teacher")
+    assert faults(page) == []
+    link = lesson.db.write_now(lambda session: teachers.open_session(session))
+    page.goto(f"{lesson.url}/teacher/enter/{link}")
+    expect(page.get_by_test_id("room").first).to_be_visible()
+    assert faults(page) == []
+    page.goto(f"{lesson.host}/erase")
+    assert faults(page) == []
+    page.goto(lesson.projector)
+    for key in ("q", "?"):
+        page.keyboard.press(key)
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    context.close()
 
 
 def play(
