@@ -52,12 +52,15 @@ def bootstrap_share(
 ) -> tuple[float, float] | None:
     """95 % interval of a share of votes, drawing people with all their votes (Davison & Hinkley 1997, 3.8).
 
-    Many votes of one person are not many persons. None where there is no vote.
+    Many votes of one person are not many persons. Where all agree, every draw is the same and would claim to be sure: then
+    it is Wilson's interval of so many people. None where there is no vote.
     """
     people = [(sum(theirs), len(theirs)) for theirs in votes.values() if theirs]
     if not people:
         return None
     yes, all_ = np.array(people).T
+    if yes.sum() in (0, all_.sum()):
+        return wilson(len(people) if yes.sum() else 0, len(people))
     draws = np.random.default_rng(seed).integers(len(people), size=(n_draws, len(people)))
     shares = yes[draws].sum(axis=1) / all_[draws].sum(axis=1)
     low, high = np.quantile(shares, [0.025, 0.975])
