@@ -49,7 +49,6 @@ SHOWN = (
 )
 DOUBT = "Tem certeza?"
 N_NUMBERS, N_OPEN, N_SEEDS = 1000, 100, 20
-MAX_TEXT_BYTES = 60_000  # of each genre, whole documents
 
 
 def written(
@@ -69,13 +68,13 @@ def written(
     return found
 
 
-def bits_per_byte(checkpoint: Checkpoint, valid: Path) -> dict[str, float]:
-    """By genre; every file of the folder is one."""
+def bits_per_byte(checkpoint: Checkpoint, valid: Path, max_bytes: int) -> dict[str, float]:
+    """By genre; every file of the folder is one, of which whole documents are read."""
     scores = {}
     for path in sorted(valid.glob("*.txt")):
         documents, size = [], 0
         for document in path.read_text(encoding="utf-8").split(f"\n{DOCUMENT}\n"):
-            if size < MAX_TEXT_BYTES:
+            if size < max_bytes:
                 documents.append(document)
                 size += len(document.encode())
         text = f"\n{DOCUMENT}\n".join(documents)
@@ -181,8 +180,8 @@ def samples(base: Checkpoint, tuned: Checkpoint) -> str:
     return "\n".join(lines)
 
 
-def measured(checkpoint: Checkpoint, valid: Path) -> dict[str, Any]:
-    return {"bits per byte": bits_per_byte(checkpoint, valid), **questions(checkpoint)}
+def measured(checkpoint: Checkpoint, valid: Path, max_bytes: int) -> dict[str, Any]:
+    return {"bits per byte": bits_per_byte(checkpoint, valid, max_bytes), **questions(checkpoint)}
 
 
 def main() -> None:
@@ -191,13 +190,14 @@ def main() -> None:
     parser.add_argument("--tuned", type=Path, default=ROOT / "model" / "checkpoints" / "tuned")
     parser.add_argument("--other", type=Path, help="a checkpoint of others")
     parser.add_argument("--valid", type=Path, required=True, help="made by model.corpus")
+    parser.add_argument("--bytes", type=int, default=60_000, help="of each genre")
     parser.add_argument("--out", type=Path, default=Path("runs/card"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     base, tuned = load_checkpoint(args.base), load_checkpoint(args.tuned)
     report: dict[str, Any] = {
-        "base": measured(base, args.valid) | {"a number from 1 to 100": numbers(base)},
-        "tuned": measured(tuned, args.valid)
+        "base": measured(base, args.valid, args.bytes) | {"a number from 1 to 100": numbers(base)},
+        "tuned": measured(tuned, args.valid, args.bytes)
         | {
             "a number from 1 to 100": numbers(tuned),
             "after a doubt": flips(tuned),
@@ -205,7 +205,7 @@ def main() -> None:
         },
     }
     if args.other:
-        report["other"] = measured(load_checkpoint(args.other), args.valid)
+        report["other"] = measured(load_checkpoint(args.other), args.valid, args.bytes)
     text = json.dumps(report, ensure_ascii=False, indent=1)
     (args.out / "card.json").write_text(text + "\n", encoding="utf-8")
     (args.out / "samples.md").write_text(samples(base, tuned), encoding="utf-8")
