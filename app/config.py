@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         False, description="float32: the same seed gives the same text in any company, but slower"
     )
     max_exchanges: int = Field(
-        120, ge=1, description="exchanges in the works at once, beyond which visitors wait"
+        320, ge=1, description="exchanges in the works at once, beyond which visitors wait"
     )
     leave_grace_s: float = Field(
         15.0, ge=0, description="seconds until an exchange that nobody watches is cancelled"

@@ -22,6 +22,7 @@ def environment(locale: str) -> Environment:
     env = Environment(
         loader=FileSystemLoader(resource("templates")),
         autoescape=True,
+        auto_reload=False,  # a full room would look at the files' dates thousands of times a second
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -23,7 +23,7 @@ from model.tokenizer import TextStream
 
 FinishReason = Literal["stop", "length"]
 
-MAX_ROWS = 64  # of each checkpoint that are written at the same time
+MAX_ROWS = 128  # of each checkpoint that are written at the same time
 MAX_CACHE_BYTES = 2**31  # of keys and values of a checkpoint; where rows are large, there are fewer
 MAX_WAITING = 1024
 MAX_PREFILL_TOKENS = 512  # read in one step beside the running rows

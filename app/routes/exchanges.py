@@ -28,6 +28,7 @@ from app.views import ExchangeView, Works, exchange_view
 router = APIRouter(prefix="/exchanges")
 
 MIN_EVENT_GAP_S = 0.05  # all text of this span goes into one event
+EVENT_GAP_S = 0.002  # more for each exchange in the works: a full room's events would take a core of their own
 
 
 @router.post("")
@@ -183,7 +184,8 @@ async def events(
                 parts.append(await answer_part(request, services, token, public_id, side))
             if data := "".join(parts):
                 yield {"id": f"{shown[Side.LEFT]}-{shown[Side.RIGHT]}", "data": data}
-                await asyncio.sleep(MIN_EVENT_GAP_S)
+                n_jobs = len(services.generation.jobs)
+                await asyncio.sleep(max(MIN_EVENT_GAP_S, n_jobs * EVENT_GAP_S))
             elif stop.is_set():
                 return  # without `done`: the browser comes back to the restarted server
             else:

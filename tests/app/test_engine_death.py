@@ -1,5 +1,6 @@
 """The engine dies in the middle of an answer: a real one, of a checkpoint that breaks at a given token."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,13 +52,16 @@ def client(tmp_path: Path, pair: Pair, own_base: Checkpoint) -> TestClient:
 
 
 def test_an_engine_that_dies_is_said_on_the_page_and_the_next_prompt_is_answered(
-    client: TestClient, end_ids: Fatal
+    client: TestClient, end_ids: Fatal, tmp_path: Path
 ) -> None:
     with client:
         end_ids.left = 3
         page = client.post("/exchanges", data={"text": "O rei de Roma"}).text
         assert FAILED in page  # on one side or on both: the tuned one may have come to its end
         assert page.count('data-state="done"') == 2
+        with sqlite3.connect(tmp_path / "test.db") as connection:
+            query = "SELECT finish_reason FROM generation WHERE finish_reason = 'error'"
+            assert connection.execute(query).fetchall()
         page = client.post("/exchanges", data={"text": "A rainha"}).text
         assert FAILED not in page
         health = client.get("/healthz").json()

@@ -114,7 +114,7 @@ def test_who_leaves_frees_the_place_and_what_was_written_is_kept(
     assert not generation.engine.has_work
 
 
-def test_a_failing_engine_is_told_and_the_next_prompt_works(
+def test_an_engine_that_fails_before_the_first_word_is_made_anew_unnoticed(
     client: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = client.app.state.services.generation.engine  # type: ignore[attr-defined]
@@ -125,10 +125,9 @@ def test_a_failing_engine_is_told_and_the_next_prompt_works(
         raise RuntimeError("out of memory, for the test")
 
     monkeypatch.setattr(engine, "step", fail_once)
-    page = client.post("/exchanges", data={"text": "O rato"}).text
-    assert page.count("Houve uma falha no meio da resposta") == 2
-    assert client.post("/exchanges", data={"text": "O rato"}).text.count("Houve uma falha") == 0
-    assert [g.finish_reason == "error" for g in rows(db, Generation)] == [True, True, False, False]
+    assert "Houve uma falha" not in client.post("/exchanges", data={"text": "O rato"}).text
+    assert all(g.text and g.finish_reason != "error" for g in rows(db, Generation))
+    assert client.get("/healthz").json()["engine_restarts"] == 1
 
 
 def test_a_save_that_fails_at_first_is_tried_again(
