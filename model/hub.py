@@ -33,7 +33,7 @@ class Preset:
     tuned_revision: str
     n_parameters: int
     download_mb: int  # both together
-    memory_mb: int  # while both answer, in float32
+    memory_mb: int  # while both answer: float32, and the decoder's own copy
     licence: str
     languages: str
 
@@ -46,7 +46,7 @@ PRESETS = {
         tuned_revision="ee72e5415c002e8fc0566a191a07c0b2b708875a",
         n_parameters=134_515_008,
         download_mb=543,
-        memory_mb=1_600,
+        memory_mb=2_100,
         licence="Apache 2.0",
         languages="English",
     ),
@@ -57,7 +57,7 @@ PRESETS = {
         tuned_revision="main",
         n_parameters=596_049_920,
         download_mb=2_720,
-        memory_mb=5_500,
+        memory_mb=8_600,
         licence="Apache 2.0",
         languages="119 languages, Portuguese among them",
     ),
@@ -68,7 +68,7 @@ PRESETS = {
         tuned_revision="b9aa92dcda625394465805ec41250e1f68476189",
         n_parameters=1_100_048_384,
         download_mb=4_410,
-        memory_mb=9_500,
+        memory_mb=15_600,
         licence="Apache 2.0",
         languages="Portuguese",
     ),
@@ -79,7 +79,7 @@ PRESETS = {
         tuned_revision="main",
         n_parameters=1_235_814_400,
         download_mb=4_960,
-        memory_mb=10_500,
+        memory_mb=17_500,
         licence="Llama 3.2 Community License, to be accepted on its page; needs HF_TOKEN",
         languages="8 languages, Portuguese among them",
     ),
