@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     dois_treinos_exact: bool = Field(
         False, description="float32: the same seed gives the same text in any company, but slower"
     )
+    engine_threads: int = Field(
+        0, ge=0, description="processor cores that the models may use; 0: all"
+    )
     max_exchanges: int = Field(
         320, ge=1, description="exchanges in the works at once, beyond which visitors wait"
     )

@@ -5,8 +5,9 @@ BEGIN IMMEDIATE, so that a write never fails half-way for want of the lock.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from app.events import Hub, PostgresListener
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_TIMEOUT_MS = 5000
+CLAIM_SPACE, UPGRADE_SPACE = 24_001, 24_002  # of advisory locks
 
 
 def make_engine(url: str) -> Engine:
@@ -91,6 +93,39 @@ class Database:
     async def read(self, work: Callable[[Session], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    @asynccontextmanager
+    async def claim(self, key: int) -> AsyncIterator[bool]:
+        """Whether this process alone works on something; the claim ends with the block, or with the process.
+
+        PostgreSQL keeps it (an advisory lock of a connection of its own). On SQLite there is no other process.
+        """
+        if self.engine.dialect.name != "postgresql":
+            yield True
+            return
+        connection = await asyncio.to_thread(self.engine.connect)
+        try:
+            query = text("SELECT pg_try_advisory_lock(:space, :key)")
+            values = {"space": CLAIM_SPACE, "key": key}
+            yield bool(await asyncio.to_thread(lambda: connection.scalar(query, values)))
+        finally:
+            await asyncio.to_thread(connection.invalidate)  # not back to the pool, with its lock
+            await asyncio.to_thread(connection.close)
+
+    def wipe(self) -> None:
+        """After an erasure: on SQLite, out of the log beside the file too. PostgreSQL vacuums by itself."""
+        if self.engine.dialect.name == "sqlite":
+            raw = self.engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.close()
+
+    async def erase(self, work: Callable[[Session], T]) -> T:
+        """A transaction that erases, and what must follow it."""
+        result = await self.write(work)
+        await asyncio.to_thread(self.wipe)
+        return result
 
     async def listen(self) -> None:
         """Hear what other processes write, until cancelled. Only PostgreSQL tells."""

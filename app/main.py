@@ -59,6 +59,7 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
             max_jobs=settings.max_exchanges,
             leave_grace_s=settings.leave_grace_s,
             is_exact=settings.dois_treinos_exact,
+            n_threads=settings.engine_threads,
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
@@ -66,9 +67,8 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
         services = Services(settings, db, generation, ids, writer, presence, Limits())
         app.state.services = api.state.services = services
         generation.start()
-        works = (presence.run(), db.listen(), forget_daily(db))
+        works = (presence.run(), db.listen(), forget_daily(db), writer.keep_resuming())
         background = [asyncio.create_task(work) for work in works]
-        await writer.resume()
         try:
             yield
         finally:

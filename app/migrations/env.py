@@ -3,10 +3,10 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.config import Settings
-from app.db import make_engine
+from app.db import UPGRADE_SPACE, make_engine
 from app.tables import Table
 
 
@@ -21,6 +21,10 @@ def run() -> None:
         driver: Any = connection.connection.driver_connection
         if engine.dialect.name == "sqlite":  # a table that is made anew is dropped in between
             driver.execute("PRAGMA foreign_keys=OFF")
+        if engine.dialect.name == "postgresql":  # one process at a time, until the commit
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(:space, 0)"), {"space": UPGRADE_SPACE}
+            )
         context.configure(
             connection=connection,
             target_metadata=Table.metadata,

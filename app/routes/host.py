@@ -245,5 +245,5 @@ async def erase(desk: DeskDep) -> Response:
     def work(session: Session) -> None:
         erasure.erase_room(session, rooms.by_key(session, KeyKind.HOST, desk.token))
 
-    await desk.services.db.write(work)
+    await desk.services.db.erase(work)
     return RedirectResponse("/teacher", status_code=303)

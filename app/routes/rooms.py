@@ -300,7 +300,7 @@ async def erase_me(
             erasure.erase_participant(session, member)
         return room.code
 
-    return RedirectResponse(f"/s/{await services.db.write(work)}?erased=1", status_code=303)
+    return RedirectResponse(f"/s/{await services.db.erase(work)}?erased=1", status_code=303)
 
 
 async def done(

@@ -1,6 +1,6 @@
 """Which weights ever answered here: a row for each, found by their SHA-256."""
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.services.facts import Facts
@@ -9,6 +9,8 @@ from app.tables import Checkpoint, Role
 
 def register(session: Session, facts: list[Facts]) -> dict[Role, int]:
     """The row ids of the hosted checkpoints, new rows where these weights were never here."""
+    if session.get_bind().dialect.name == "postgresql":  # another process may be starting too
+        session.execute(text("LOCK TABLE checkpoint IN SHARE ROW EXCLUSIVE MODE"))
     ids: dict[Role, int] = {}
     for fact in facts:
         row = session.scalar(

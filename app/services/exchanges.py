@@ -23,6 +23,7 @@ from app.tables import (
 )
 
 MAX_PROMPT_CHARACTERS = 500
+ABANDONED_AFTER = timedelta(minutes=5)
 RECENT = timedelta(hours=1)  # how long the front page goes on showing a visitor's last exchange
 
 DECK = (  # slide 6 of the lecture, word for word
@@ -155,10 +156,15 @@ def save_result(session: Session, generation_id: int, result: Result) -> None:
 
 
 def close_abandoned(session: Session) -> None:
-    """At a start: answers that nobody is writing any more, because the last process was killed."""
+    """At a start: answers that nobody is writing any more, because the last process was killed.
+
+    On PostgreSQL another process may be writing the newest.
+    """
+    is_shared = session.get_bind().dialect.name == "postgresql"
+    latest = now() - ABANDONED_AFTER if is_shared else now()
     session.execute(
         update(Generation)
-        .where(Generation.finish_reason.is_(None))
+        .where(Generation.finish_reason.is_(None), Generation.created_at <= latest)
         .values(finish_reason=Finish.ERROR)
     )
 

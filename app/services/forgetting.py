@@ -19,7 +19,7 @@ async def forget_daily(db: Database, every_s: float = EVERY_S) -> None:
     """Until cancelled."""
     while True:
         try:
-            n = await db.write(lambda session: erasure.erase_expired(session, now()))
+            n = await db.erase(lambda session: erasure.erase_expired(session, now()))
         except DBAPIError as error:
             log.warning("expired rooms could not be erased yet: %s", type(error).__name__)
             await asyncio.sleep(AGAIN_S)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from app.errors import N_, Busy, Invalid
 from app.services.facts import Facts, Source, facts_of
 from app.services.jobs import Job, Reader, Save, Writer
@@ -48,7 +50,11 @@ class GenerationService:
         max_jobs: int,
         leave_grace_s: float,
         is_exact: bool = False,
+        n_threads: int = 0,
     ) -> None:
+        """`n_threads`: cores that the embedded models may use; 0: all."""
+        if n_threads:
+            torch.set_num_threads(n_threads)
         self._sources, self._base = sources, sources[Role.BASE]
         self._checkpoints = {r: s for r, s in sources.items() if isinstance(s, Checkpoint)}
         checkpoints = {str(role): c for role, c in self._checkpoints.items()}

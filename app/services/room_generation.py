@@ -4,16 +4,19 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import Database
 from app.events import phase_topic, room_topic, touch
 from app.services import exchanges
 from app.services.generation import GenerationService, Plan
-from app.services.jobs import Job, Result
+from app.services.jobs import SAVE_DELAYS_S, Job, Result
 from app.tables import (
     AnswerKind,
     Finish,
@@ -31,6 +34,7 @@ from model.worker import Ending
 
 log = logging.getLogger(__name__)
 
+RESUME_EVERY_S = 15.0
 SAMPLE_TOKENS = {AnswerKind.NUMBER: 16, AnswerKind.WORDS: 24}
 SIDE_OF = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}  # of the job; nobody is shown these
 
@@ -73,21 +77,28 @@ class RoomWriter:
     ) -> None:
         self.db, self.generation, self.checkpoint_ids = db, generation, checkpoint_ids
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: set[int] = set()
 
     def start(self, round_id: int) -> None:
+        """Write for a round, unless another process is at it."""
+        self._writing.add(round_id)
         task = asyncio.create_task(self._write(round_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def resume(self) -> None:
-        """At a start: rounds whose answers nobody is writing any more."""
+    async def keep_resuming(self, every_s: float = RESUME_EVERY_S) -> None:
+        """Until cancelled: at once and then now and then, rounds whose writer has died."""
         query = (
             select(Round.id)
             .join(Room, (Room.id == Round.room_id) & (Room.round_number == Round.number))
             .where(Room.phase == Phase.ANSWERS, Round.released_at.is_(None))
         )
-        for round_id in await self.db.read(lambda session: list(session.scalars(query))):
-            self.start(round_id)
+        while True:
+            with suppress(DBAPIError):
+                waiting = await self.db.read(lambda session: list(session.scalars(query)))
+                for round_id in set(waiting) - self._writing:
+                    self.start(round_id)
+            await asyncio.sleep(every_s)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -96,16 +107,36 @@ class RoomWriter:
 
     async def _write(self, round_id: int) -> None:
         try:
+            async with self.db.claim(round_id) as is_mine:
+                if is_mine:
+                    await self._write_mine(round_id)
+        finally:
+            self._writing.discard(round_id)
+
+    async def _write_mine(self, round_id: int) -> None:
+        try:
             draft = await self.db.read(lambda session: _draft(session, round_id))
+            if draft is None:
+                return
             plans = self.generation.plan(draft.text)
-            await asyncio.gather(
-                self._answer(round_id, draft, plans),
-                *(self._sample(round_id, draft, plan) for plan in plans),
-            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._answer(round_id, draft, plans))
+                for plan in plans:
+                    group.create_task(self._sample(round_id, draft, plan))
         except Exception:
             log.exception("the answers of round %s could not be written", round_id)
-            await self.db.write(lambda session: _fail(session, round_id))
-        await self.db.write(lambda session: _release(session, round_id))
+            await self._persist(lambda session: _fail(session, round_id))
+        await self._persist(lambda session: _release(session, round_id))
+
+    async def _persist(self, work: Callable[[Session], None]) -> None:
+        """Write, also when the database refuses for a while."""
+        for delay_s in SAVE_DELAYS_S:
+            try:
+                return await self.db.write(work)
+            except DBAPIError as error:
+                log.error("a round could not be written yet: %s", type(error).__name__)
+                await asyncio.sleep(delay_s)
+        return await self.db.write(work)
 
     async def _answer(self, round_id: int, draft: Draft, plans: list[Plan]) -> None:
         """One answer of each checkpoint, kept as every other."""
@@ -143,12 +174,15 @@ class RoomWriter:
             texts=texts,
             total_ms=round((time.perf_counter() - started) * 1000, 1),
         )
-        await self.db.write(lambda session: _keep(session, batch))
+        await self._persist(lambda session: _keep(session, batch))
 
 
-def _draft(session: Session, round_id: int) -> Draft:
+def _draft(session: Session, round_id: int) -> Draft | None:
+    """None where the round was erased, or somebody else has written it."""
     query = select(Round).where(Round.id == round_id).options(joinedload(Round.prompt))
-    round_ = session.scalars(query).one()
+    round_ = session.scalar(query)
+    if round_ is None or round_.released_at is not None:
+        return None
     kind = AnswerKind(round_.prompt.answer_kind)
     return Draft(round_.room_id, round_.prompt.text, kind, round_.n_samples)
 
@@ -168,18 +202,23 @@ def _new_generations(
 
 
 def _keep(session: Session, batch: SampleBatch) -> None:
-    """In place of an earlier one, that a killed server had kept."""
+    """In place of an earlier one, that a killed server had kept; nothing where the round was erased."""
+    held = select(Round.id).where(Round.id == batch.round_id).with_for_update(read=True)
+    if session.scalar(held) is None:
+        return
     session.execute(
         delete(SampleBatch).where(
             SampleBatch.round_id == batch.round_id,
             SampleBatch.checkpoint_id == batch.checkpoint_id,
         )
     )
-    session.add(batch)
+    session.merge(batch)
 
 
 def _fail(session: Session, round_id: int) -> None:
-    round_ = session.get_one(Round, round_id)
+    round_ = session.get(Round, round_id)
+    if round_ is None:
+        return
     session.execute(
         update(Generation)
         .where(

@@ -1,5 +1,6 @@
 """What the models write for a round, in the real app with a tiny real pair."""
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -82,6 +83,13 @@ def test_a_fault_of_the_engine_ends_the_waiting(
     assert {g.finish_reason for g in rows(db, Generation)} == {"error"}
     assert all(b.texts == [] for b in rows(db, SampleBatch))
 
+    def later(session: Session) -> tuple[Phase, ...]:
+        """Long after both came into view."""
+        room = session.get_one(Room, rows(db, Room)[0].id)
+        return rounds.steps(room, rounds.current(session, room), now() + timedelta(minutes=1))
+
+    assert db.read_now(later) == (Phase.LOBBY,)  # there is nothing fair to vote on
+
 
 def test_a_round_that_a_killed_server_left_is_written_at_the_next_start(
     settings: Settings, db: Database, pair: Pair
@@ -92,6 +100,21 @@ def test_a_round_that_a_killed_server_left_is_written_at_the_next_start(
         wait_until(lambda: is_released(db, round_id))
     assert rows(db, Room)[0].phase == Phase.ANSWERS
     assert len(rows(db, SampleBatch)) == 2
+
+
+def test_a_round_is_written_by_one_process_only(settings: Settings, db: Database) -> None:
+    async def run() -> None:
+        other = Database(settings.database_url)
+        async with db.claim(7) as mine:
+            assert mine
+            async with other.claim(7) as theirs, other.claim(8) as another:
+                assert theirs == (db.engine.dialect.name == "sqlite")  # where nobody else is
+                assert another
+        async with other.claim(7) as now_theirs:
+            assert now_theirs
+        other.close()
+
+    asyncio.run(run())
 
 
 def test_a_room_past_its_date_is_erased_at_the_next_start(
