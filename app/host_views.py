@@ -84,6 +84,13 @@ class HostView:
         return self.phase != Phase.LOBBY
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the answers came and cannot be voted on."""
+        if self.phase != Phase.ANSWERS or self.round_ is None:
+            return False
+        return self.round_.released_at is not None and rounds.has_failed(self.round_)
+
+    @property
     def may_peek(self) -> bool:
         return self.phase in OPEN_TO_VOTES
 

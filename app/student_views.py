@@ -206,7 +206,7 @@ def _lobby(
         known,
         allows_free_play=room.allows_free_play,
         own=own,
-        result=class_result(session, last, room.vote_round) if last and was_revealed else None,
+        result=class_result(session, last, 1) if last and was_revealed else None,
     )
 
 
@@ -242,6 +242,7 @@ def _in_round(
     if exposure is None and may_draw and round_.base is not None and round_.tuned is not None:
         if not draws:
             raise NotDrawn
+        rounds.hold(session, room)  # it cannot be erased in between
         exposure = room_votes.expose(session, round_, member)
     panes = _panes(round_, exposure, names_known=known.names_known)
     first = room_votes.my_votes(session, exposure, 1) if exposure else MyVotes()
@@ -265,7 +266,9 @@ def _in_round(
 def _panes(round_: Round, exposure: Exposure | None, *, names_known: bool) -> list[PaneView]:
     """A and B as this person was shown them; to who came after the vote, the base first, once there are names."""
     base, tuned = round_.base, round_.tuned
-    if base is None or tuned is None or (exposure is None and not names_known):
+    if base is None or tuned is None or rounds.has_failed(round_):
+        return []
+    if exposure is None and not names_known:
         return []
     is_base_left = exposure is None or exposure.left_id == base.id
     by_side = dict(zip(Side, (base, tuned) if is_base_left else (tuned, base), strict=True))

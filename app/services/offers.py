@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from app.errors import N_, Conflict
+from app.errors import N_, Conflict, NotFound
 from app.events import phase_topic, room_topic, touch
 from app.services import exchanges, rooms
 from app.tables import Author, Exposure, Generation, Participant, Prompt, Room, now
@@ -37,6 +37,8 @@ def offered(session: Session, room: Room) -> list[Prompt]:
 def set_approved(session: Session, room: Room, prompt_id: int, is_approved: bool) -> None:
     """Let the class see it and the exports hold it, or not any more."""
     prompt = rooms.prompt(session, room, prompt_id)
+    if prompt.offered_at is None:
+        raise NotFound(N_("Esta pergunta não foi oferecida à turma."))
     prompt.approved_at = now() if is_approved else None
     if not is_approved and room.shown_prompt_id == prompt.id:
         room.shown_prompt_id = None

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, joinedload
 from app.errors import N_, Conflict, Invalid
 from app.events import phase_topic, room_topic, touch
 from app.services import rooms
-from app.tables import Generation, Participant, Phase, Room, Round, now
+from app.tables import Author, Finish, Generation, Participant, Phase, Room, Round, now
 
 MAX_SAMPLES = 200
 MAX_COUNTDOWN_S = 3600
@@ -22,7 +22,7 @@ MORE_TIME = 2.0  # times the countdown, for those who asked for it
 GRACE = timedelta(seconds=2)  # for what was sent in the last moment
 COUNTED = (Phase.HUMAN, Phase.VOTING, Phase.SECOND_VOTE)
 OPEN_TO_VOTES = (Phase.VOTING, Phase.SECOND_VOTE)
-BEFORE_VOTES = (Phase.HUMAN, Phase.ANSWERS)
+WHOLE = (Finish.STOP, Finish.LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def steps(room: Room, current: Round | None, at: datetime) -> tuple[Phase, ...]:
         is_blind=current.is_blind,
         has_second_vote=current.has_second_vote,
         vote_round=room.vote_round,
-        are_shown=released_share(current, at) == 1,
+        are_shown=released_share(current, at) == 1 and not has_failed(current),
     )
 
 
@@ -102,6 +102,8 @@ def start(
     if room.phase != Phase.LOBBY:
         raise Conflict(N_("Termine a rodada atual antes de começar outra."))
     prompt = rooms.prompt(session, room, prompt_id)
+    if prompt.author == Author.STUDENT and prompt.approved_at is None:
+        raise Conflict(N_("Aprove a pergunta antes de mostrá-la."))
     count = select(func.max(Round.number)).where(Round.room_id == room.id)
     room.round_number = (session.scalar(count) or 0) + 1
     round_ = Round(
@@ -162,6 +164,12 @@ def _lock(session: Session, room: Room, version: int) -> None:
 def hold(session: Session, room: Room) -> None:
     """The phase cannot change until this transaction ends; many may hold it at once."""
     session.refresh(room, with_for_update={"read": True})
+
+
+def has_failed(round_: Round) -> bool:
+    """Whether there is nothing fair to vote on: a model has failed, or never answered."""
+    answers = (round_.base, round_.tuned)
+    return any(a is None or a.finish_reason not in WHOLE for a in answers)
 
 
 def released_share(round_: Round, at: datetime) -> float:

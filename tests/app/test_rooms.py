@@ -12,7 +12,7 @@ from support import rows
 
 from app.db import Database
 from app.errors import Conflict, Invalid, NotFound
-from app.services import room_votes, rooms, rounds
+from app.services import offers, room_votes, rooms, rounds
 from app.services.room_votes import Ballot
 from app.services.rounds import RoundOptions
 from app.tables import (
@@ -23,6 +23,7 @@ from app.tables import (
     KeyKind,
     Participant,
     Phase,
+    Prompt,
     Reason,
     Role,
     Room,
@@ -391,6 +392,23 @@ def test_whoever_asked_for_more_time_has_it(db: Database) -> None:
     db.write_now(work)
 
 
+def test_a_prompt_that_was_never_offered_stays_with_its_student(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        member = rooms.join(session, room, "a")
+        own = Prompt(room_id=room.id, participant_id=member.id, text="meu", is_from_deck=False)
+        session.add(own)
+        session.flush()
+        with pytest.raises(NotFound):
+            offers.set_approved(session, room, own.id, True)
+        with pytest.raises(Conflict):
+            offers.show(session, room, own.id)
+        with pytest.raises(Conflict):
+            rounds.start(session, room, room.version, own.id, RoundOptions())
+
+    db.write_now(work)
+
+
 def in_threads(n: int, work: Callable[[int], object]) -> list[object]:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -423,3 +441,31 @@ def test_many_at_once_join_and_are_shown_and_vote_each_once(db: Database) -> Non
     assert len(lefts) == 2
     assert abs(lefts.most_common()[0][1] - 15) <= 1
     assert len(rows(db, VoteEvent)) == 30
+
+
+def test_what_races_with_the_closing_counts_or_is_refused(db: Database) -> None:
+    room = db.write_now(voting_room)
+
+    def join(i: int) -> None:
+        db.write_now(lambda s: rooms.join(s, s.get_one(Room, room.id), f"c{i}"))
+
+    def vote_or_close(i: int) -> bool:
+        def act(session: Session) -> None:
+            here = session.get_one(Room, room.id)
+            if i == 20:
+                go(session, here, Phase.CLOSED)
+            else:
+                room_votes.cast(session, here, rooms.active_member(session, here, f"c{i}"), UP, "k")
+
+        try:
+            db.write_now(act)
+        except Conflict:
+            return False
+        return i != 20
+
+    in_threads(40, join)
+    accepted = in_threads(40, vote_or_close).count(True)
+    closed_at = rows(db, Round)[0].closed_at
+    events = rows(db, VoteEvent)
+    assert len(events) == accepted
+    assert all(event.created_at <= closed_at for event in events)
