@@ -35,4 +35,9 @@ class Limits:
 
     def check_password(self) -> None:
         if not self._limiter.hit(self._items["password"], "all"):
-            raise TooMany(N_("Muitas tentativas de senha. Espere %(seconds)s s."), retry_after_s=60)
+            raise TooMany(
+                N_(
+                    "Muitas tentativas de senha. Espere %(seconds)s s, ou use o link impresso no terminal."
+                ),
+                retry_after_s=60,
+            )

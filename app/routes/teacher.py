@@ -7,7 +7,6 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.addresses import is_loopback
 from app.deps import Services, ServicesDep, TeacherTokenDep
 from app.errors import N_, AppError, Forbidden, NotFound
 from app.render import render, translate
@@ -38,14 +37,12 @@ async def show(
         }
 
     view = await services.db.read(load)
-    is_here = request.client is not None and is_loopback(request.client.host)
     return render(
         request,
         "teacher/rooms.html" if view["is_signed_in"] else "teacher/enter.html",
         status=error.status if error else 200,
         headers=PRIVATE,
         error=translate(request, error.message, **error.values) if error else "",
-        may_set_password=bool(view["is_signed_in"]) or is_here,
         min_password=teachers.MIN_PASSWORD,
         **view,
     )
@@ -76,11 +73,10 @@ async def set_password(
     token: TeacherTokenDep,
     password: Annotated[str, Form()] = "",
 ) -> Response:
-    """On first use: for whoever came by the printed link, or sits at the server itself. Nobody else in the room may."""
-    is_here = request.client is not None and is_loopback(request.client.host)
+    """On first use, for whoever came by the printed link. Behind a proxy every visitor would seem to sit at the server."""
 
     def define(session: Session) -> str:
-        if not is_here and not teachers.is_signed_in(session, token):
+        if not teachers.is_signed_in(session, token):
             raise Forbidden(N_("A primeira senha é definida com o link impresso no terminal."))
         teachers.set_password(session, password)
         return teachers.open_session(session)

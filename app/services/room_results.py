@@ -216,7 +216,7 @@ def _summary(
 ) -> ClassSummary:
     ballots = [voter.ballot(1) for voter in cast]
     return ClassSummary(
-        n_rounds=len(results),
+        n_rounds=sum(len(result.answers) == len(Role) for result in results),
         n_participants=n_participants,
         n_voters=len({voter.participant_id for voter in cast if not voter.ballot(1).is_empty}),
         n_votes=sum(

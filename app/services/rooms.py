@@ -103,7 +103,9 @@ def by_code(session: Session, typed: str) -> Room:
     code = tidy_code(typed)
     room = session.scalar(select(Room).where(Room.code == code)) if code.isascii() else None
     if room is None:
-        raise NotFound(N_("Não há sala com este código. Confira as seis letras na tela da turma."))
+        raise NotFound(
+            N_("Não há sala com este código. Confira os seis caracteres na tela da turma.")
+        )
     return room
 
 
@@ -264,5 +266,8 @@ def set_kept_days(session: Session, room: Room, days: int) -> None:
     """Erase the room so many days after it was opened."""
     if not 1 <= days <= 365:
         raise Invalid(N_("Uma sala pode ser guardada de 1 a 365 dias."))
-    room.erase_at = room.created_at + timedelta(days=days)
+    erase_at = room.created_at + timedelta(days=days)
+    if erase_at <= now():
+        raise Invalid(N_("Esse prazo já passou. Para apagar já, use “Apagar a sala agora”."))
+    room.erase_at = erase_at
     touch(session, room_topic(room.id))

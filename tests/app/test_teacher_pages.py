@@ -21,13 +21,10 @@ def link(db: Database) -> str:
 
 
 @pytest.fixture
-def at_the_server(client: TestClient) -> TestClient:
-    """A browser on the machine that runs the server."""
+def elsewhere(client: TestClient) -> TestClient:
+    """Another browser."""
     return TestClient(
-        client.app,
-        base_url="http://127.0.0.1:8000",
-        headers={"accept-language": "pt-BR"},
-        client=("127.0.0.1", 50_000),
+        client.app, base_url="http://turma.test", headers={"accept-language": "pt-BR"}
     )
 
 
@@ -86,14 +83,14 @@ def test_nobody_else_opens_rooms(client: TestClient, db: Database, link: str) ->
     assert len(rows(db, RoomKey)) == 2
 
 
-def test_the_first_password_is_set_at_the_server_and_opens_other_browsers(
-    client: TestClient, at_the_server: TestClient
+def test_the_first_password_is_set_by_the_link_and_opens_other_browsers(
+    client: TestClient, elsewhere: TestClient, link: str
 ) -> None:
-    assert "Defina uma senha" in at_the_server.get("/teacher").text
-    short = at_the_server.post("/teacher/password", data={"password": "curta"})
+    assert "Defina uma senha" in elsewhere.get(f"/teacher/enter/{link}").text
+    short = elsewhere.post("/teacher/password", data={"password": "curta"})
     assert short.status_code == 422
     assert "8 caracteres" in short.text
-    page = at_the_server.post("/teacher/password", data={"password": PASSWORD})
+    page = elsewhere.post("/teacher/password", data={"password": PASSWORD})
     assert 'data-testid="create-room"' in page.text
     assert PASSWORD not in page.text
     wrong = client.post("/teacher/session", data={"password": "outra senha"})
