@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import text
-from support import by_role
+from support import by_role, missing
 
 from app.config import Settings
 from app.db import Database
@@ -34,7 +34,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     found = shutil.which("initdb") or (binaries and str(binaries[-1] / "initdb"))
     if not found:
-        pytest.skip("no PostgreSQL here: install Debian's postgresql, or set TEST_DATABASE_URL")
+        missing("no PostgreSQL here: install Debian's postgresql, or set TEST_DATABASE_URL")
     bin_folder = Path(found).parent
     folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())  # noqa: S607 (short path: sockets)
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]

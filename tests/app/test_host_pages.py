@@ -327,9 +327,7 @@ def test_a_guessed_address_shows_nothing(host: Host, client: TestClient, path: s
         ("kept", {"days": 366}),
     ],
 )
-def test_what_makes_no_sense_gets_a_sentence(
-    host: Host, path: str, form: dict[str, Any]
-) -> None:
+def test_what_makes_no_sense_gets_a_sentence(host: Host, path: str, form: dict[str, Any]) -> None:
     response = host.post(path, **form)
     assert response.status_code == 422
     assert re.search(r"<p class=\"host__error\"|error__title", response.text)

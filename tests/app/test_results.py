@@ -55,8 +55,8 @@ def test_one_person_with_many_votes_is_one_person() -> None:
     assert many is not None
     assert wilson(60, 120) == pytest.approx(many, abs=0.02)
     assert bootstrap_share({"ana": []}, seed=1) is None
-    agreed = {i: [True, True, True] for i in range(12)}  # twelve people, not 36 votes
-    assert bootstrap_share(agreed, seed=1) == wilson(12, 12)
+    # twelve people, not 36 votes
+    assert bootstrap_share({i: [True] * 3 for i in range(12)}, seed=1) == wilson(12, 12)
     assert bootstrap_share({i: [False] for i in range(12)}, seed=1) == wilson(0, 12)
     assert bootstrap_share({1: [True], 2: [False]}, seed=5) == bootstrap_share(
         {1: [True], 2: [False]}, seed=5

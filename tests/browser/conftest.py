@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
-from support import by_role
+from support import by_role, missing
 
 from app.config import Settings
 from app.db import Database
@@ -36,7 +36,7 @@ STEP_S = 0.03  # the tiny pair writes faster than anybody can look
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM:
-        pytest.skip("no Chromium here: install Debian's chromium, or set CHROMIUM")
+        missing("no Chromium here: install Debian's chromium, or set CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -196,7 +196,7 @@ def test_every_window_reloaded_in_every_phase_shows_the_same(room: Class) -> Non
         room.expect_phase(phase)
 
     reload_all("lobby")
-    room.start("uma fruta e de uma ferramenta")
+    room.start("uma fruta e de uma ferramenta", has_second_vote=True)
     room.expect_phase("human-answers")
     room.phones[0].get_by_test_id("human-answer").fill("maçã e martelo")
     room.phones[0].get_by_test_id("human-answer").press("Enter")
@@ -217,6 +217,6 @@ def test_every_window_reloaded_in_every_phase_shows_the_same(room: Class) -> Non
     assert texts == [
         a.locator("[id^=text-]").inner_text() for a in phone.get_by_test_id("answer").all()
     ]
-    for phase in ("closed", "reveal", "lobby"):
+    for phase in ("closed", "reveal", "second-vote", "reveal", "lobby"):
         room.next(phase)
         reload_all(phase)

@@ -1,9 +1,7 @@
 """A student's phone through a whole class: a real browser on a real server; the host's part is played by the services."""
 
 import asyncio
-import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from sqlalchemy.orm import Session
 from support import by_role, rows
 
@@ -28,10 +26,6 @@ from model.pair import load_pair
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
-FLAGS += ["--disable-dev-shm-usage"]
 AXE = Path(__file__).resolve().parents[1] / "vendor" / "axe-4.14.1.min.js"
 PHONE = {"width": 360, "height": 740}
 SMALL = """[...document.querySelectorAll('main button, main a.button, main label, main summary, main input')]
@@ -115,16 +109,6 @@ class Host:
         expect(page.locator("#announce")).to_contain_text("Resposta A pronta", timeout=20_000)
         self.goes(Phase.VOTING)
         expect_phase(page, Phase.VOTING)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium here: install Debian's chromium, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
