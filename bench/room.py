@@ -251,6 +251,8 @@ async def play(server: Server, n: int) -> None:
 
     rng = random.Random(1)
 
+    taps: list[float] = []
+
     async def vote(phone: Phone) -> int:
         worst = 0
         for side in ("left", "right"):
@@ -261,19 +263,21 @@ async def play(server: Server, n: int) -> None:
                 "key": f"k{side}",
             }
             for _ in range(2 if rng.random() < RETRIED else 1):
+                sent = time.perf_counter()
                 worst = max(worst, await phone.tap("votes", **data))
+                taps.append(time.perf_counter() - sent)
         return worst
 
-    took, seconds, codes = await all_within(SPREAD_S["vote"], phones, vote)
+    _, seconds, codes = await all_within(SPREAD_S["vote"], phones, vote)
     acknowledged = time.perf_counter()
     while projector.n_voted < n:
         await asyncio.sleep(0.02)
         if time.perf_counter() - acknowledged > 30:
             break
     say(
-        "votes, two of each person one after the other, with all streams open",
+        "votes, two of each person and some sent twice, with all streams open",
         within_s=round(seconds, 2),
-        ms_p50_p95_p99_of_both=quantiles(took),
+        ms_p50_p95_p99=quantiles(taps),
         not_accepted=sum(code != 200 for code in codes),
         kept=server.count("SELECT count(*) FROM vote_event"),
         projector_behind_s=round(projector.changed_at - acknowledged, 2),
