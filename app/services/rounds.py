@@ -90,6 +90,7 @@ def current(session: Session, room: Room) -> Round | None:
             joinedload(Round.base).joinedload(Generation.checkpoint),
             joinedload(Round.tuned).joinedload(Generation.checkpoint),
         )
+        .execution_options(populate_existing=True)  # the answers may have come since it was read
     )
     return session.scalar(query)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from app.config import Settings
 from app.db import MIGRATIONS, Database
 from app.errors import Unusable
 from app.main import create_app, from_settings
-from app.tables import Generation, Table
+from app.tables import Generation, Table, now
 from model.pair import Pair
 
 
@@ -86,7 +87,9 @@ def test_what_a_killed_server_left_unfinished_is_closed(
     from sqlalchemy import update
 
     client.post("/exchanges", data={"text": "O rato"})
-    db.write_now(lambda s: s.execute(update(Generation).values(finish_reason=None)))
+    long_ago = now() - timedelta(hours=1)  # on PostgreSQL another process may write the newest
+    unfinished = update(Generation).values(finish_reason=None, created_at=long_ago)
+    db.write_now(lambda s: s.execute(unfinished))
     assert client.get("/").text.count("Houve uma falha no meio da resposta") == 2
     with TestClient(create_app(settings, Database(settings.database_url), by_role(pair))):
         pass

@@ -172,6 +172,7 @@ def test_a_class_on_a_phone_from_the_door_to_the_last_reveal(
     check_page(page)
     page.get_by_label("Código da sala").fill(host.room.code.lower())
     page.get_by_role("button", name="Entrar").click()
+    expect(page.get_by_test_id("join")).to_be_visible()
     check_page(page)
     page.get_by_test_id("join").click()
     expect_phase(page, Phase.LOBBY)
