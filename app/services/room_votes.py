@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,6 +37,7 @@ from app.tables import (
 
 MAX_ANSWER_CHARACTERS = 100
 ONE_ANSWER = (Target.LEFT, Target.RIGHT)
+OF_THE_PAIR = (VoteKind.PREFERENCE, VoteKind.GUESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +69,28 @@ class MyVotes:
     preference: Choice | None = None
     guess: Choice | None = None
 
+    def with_ballot(self, ballot: Ballot) -> Self:
+        """The same after one more tap."""
+        match ballot.kind:
+            case VoteKind.THUMB:
+                self.thumbs.pop(ballot.target, None)
+                if ballot.value is not None:
+                    self.thumbs[ballot.target] = ballot.value
+            case VoteKind.REASONS:
+                self.reasons.pop(ballot.target, None)
+                if ballot.reasons:
+                    self.reasons[ballot.target] = list(dict.fromkeys(map(str, ballot.reasons)))
+            case VoteKind.PREFERENCE:
+                self.preference = ballot.choice
+            case VoteKind.GUESS:
+                self.guess = ballot.choice
+        return self
+
 
 def answer(session: Session, room: Room, member: Participant, text: str) -> HumanAnswer:
     """What a student says before any model; it can be replaced while the phase lasts."""
     rounds.hold(session, room)
-    round_ = rounds.current(session, room)
+    round_ = rounds.current_row(session, room)
     if room.phase != Phase.HUMAN or round_ is None:
         raise Conflict(N_("As respostas da turma já foram encerradas."))
     rounds.check_time(room, round_, member)
@@ -145,43 +165,51 @@ def expose(session: Session, round_: Round, member: Participant) -> Exposure:
 def cast(session: Session, room: Room, member: Participant, ballot: Ballot, key: str) -> MyVotes:
     """One tap; Conflict after closing. The same key sent twice is one vote."""
     rounds.hold(session, room)
-    round_ = rounds.current(session, room)
+    round_ = rounds.current_row(session, room)
     if room.phase not in OPEN_TO_VOTES or round_ is None:
         raise Conflict(N_("A votação já foi encerrada; este toque não contou."))
     if ballot.kind == VoteKind.GUESS and (round_.revealed_at or not round_.is_blind):
         raise Conflict(N_("Os nomes já estão à vista."))
     rounds.check_time(room, round_, member)
     shown = expose(session, round_, member)
-    before = my_votes(session, shown, room.vote_round)
-    written = [_event(shown, room, round_, ballot, key)]
-    turns = ballot.kind == VoteKind.THUMB and before.thumbs.get(ballot.target) != ballot.value
-    if turns and before.reasons.get(ballot.target):  # they were said of the other thumb
+    mine = my_votes(session, shown, room.vote_round)
+    if not _add(session, shown, _event(shown, room, round_, ballot, key)):
+        return mine  # this key was here before
+    turns = ballot.kind == VoteKind.THUMB and mine.thumbs.get(ballot.target) != ballot.value
+    if turns and ballot.target in mine.reasons:  # they were said of the other thumb
+        del mine.reasons[ballot.target]
         cleared = Ballot(kind=VoteKind.REASONS, target=ballot.target)
-        written.append(_event(shown, room, round_, cleared, f"{key} cleared"))
-    with suppress(IntegrityError), session.begin_nested():  # this key may have been here before
-        session.add_all(written)
-        session.flush()
+        _add(session, shown, _event(shown, room, round_, cleared, f"{key} cleared"))
     touch(session, room_topic(room.id))
-    return my_votes(session, shown, room.vote_round)
+    return mine.with_ballot(ballot)
 
 
-def _event(shown: Exposure, room: Room, round_: Round, ballot: Ballot, key: str) -> VoteEvent:
+def _add(session: Session, shown: Exposure, values: dict[str, Any]) -> bool:
+    """One event, in one statement; False where its key was here before."""
+    dialect = session.get_bind().dialect.name
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(VoteEvent).values(exposure_id=shown.id, created_at=now(), **values)
+    unique = (VoteEvent.exposure_id, VoteEvent.idempotency_key)
+    added = statement.on_conflict_do_nothing(index_elements=unique).returning(VoteEvent.id)
+    return session.scalar(added) is not None
+
+
+def _event(shown: Exposure, room: Room, round_: Round, ballot: Ballot, key: str) -> dict[str, Any]:
     is_reasons = ballot.kind == VoteKind.REASONS
-    return VoteEvent(
-        exposure_id=shown.id,
-        kind=ballot.kind,
-        target=ballot.target,
-        vote_round=room.vote_round,
-        value=ballot.value if ballot.kind == VoteKind.THUMB else None,
-        choice=ballot.choice if ballot.kind in (VoteKind.PREFERENCE, VoteKind.GUESS) else None,
-        reasons=[str(r) for r in dict.fromkeys(ballot.reasons)] if is_reasons else None,
-        ms_since_shown=round((now() - shown.shown_at).total_seconds() * 1000, 1),
-        is_after_reveal=round_.revealed_at is not None or not round_.is_blind,
-        idempotency_key=(
+    return {
+        "kind": ballot.kind,
+        "target": ballot.target,
+        "vote_round": room.vote_round,
+        "value": ballot.value if ballot.kind == VoteKind.THUMB else None,
+        "choice": ballot.choice if ballot.kind in OF_THE_PAIR else None,
+        "reasons": list(dict.fromkeys(map(str, ballot.reasons))) if is_reasons else None,
+        "ms_since_shown": round((now() - shown.shown_at).total_seconds() * 1000, 1),
+        "is_after_reveal": round_.revealed_at is not None or not round_.is_blind,
+        "idempotency_key": (
             f"{room.vote_round} {ballot.kind} {ballot.target} {ballot.value} {ballot.choice} "
             f"{' '.join(sorted(ballot.reasons))} {key}"
         ),
-    )
+    }
 
 
 def my_votes(session: Session, shown: Exposure, vote_round: int) -> MyVotes:

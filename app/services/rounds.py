@@ -80,6 +80,12 @@ def steps(room: Room, current: Round | None, at: datetime) -> tuple[Phase, ...]:
     )
 
 
+def current_row(session: Session, room: Room) -> Round | None:
+    """The same without its prompt and answers, for a tap of one among hundreds."""
+    query = select(Round).where(Round.room_id == room.id, Round.number == room.round_number)
+    return session.scalar(query)
+
+
 def current(session: Session, room: Room) -> Round | None:
     """The round that is on, or was last, with its prompt and answers."""
     query = (
