@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "participante"
@@ -22,6 +23,15 @@ HEADERS = {
 
 def new_token() -> str:
     return secrets.token_urlsafe(24)
+
+
+def keep_token(
+    response: Response, name: str, token: str, *, max_age_s: int, is_secure: bool
+) -> None:
+    """Leave a token in the browser, out of reach of scripts and of other sites' forms."""
+    response.set_cookie(
+        name, token, max_age=max_age_s, httponly=True, samesite="lax", secure=is_secure
+    )
 
 
 def hash_token(token: str) -> str:

@@ -17,7 +17,7 @@ from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
 from app.errors import AppError, database_busy, retry_after
 from app.render import render, to_html, translate
 from app.routes.pages import render_page
-from app.security import COOKIE, COOKIE_MAX_AGE_S, new_token
+from app.security import COOKIE, COOKIE_MAX_AGE_S, keep_token, new_token
 from app.services import exchanges, participants, rooms
 from app.services.exchanges import DECK
 from app.services.generation import Plan
@@ -58,14 +58,8 @@ async def ask(
         with services.generation.watching(job):
             await job.done()
         response = RedirectResponse(f"/exchanges/{public_id}#exchange", status_code=303)
-    response.set_cookie(
-        COOKIE,
-        token,
-        max_age=COOKIE_MAX_AGE_S,
-        httponly=True,
-        samesite="lax",
-        secure=services.settings.secure_cookies,
-    )
+    is_secure = services.settings.secure_cookies
+    keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
     return response
 
 

@@ -15,7 +15,7 @@ from app.errors import N_, AppError, Conflict, Invalid, NotFound
 from app.events import phase_topic
 from app.render import render, to_html, translate
 from app.routes.live import live
-from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, new_token
+from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
 from app.services import erasure, room_votes, rooms
 from app.services.room_votes import Ballot, MyVotes
 from app.student_views import CONSENT_VERSION, GONE, OUTSIDE, NotDrawn, Stage, Taps, look
@@ -130,14 +130,8 @@ async def join(services: ServicesDep, token: TokenDep, code: str) -> Response:
         return room.code
 
     response = RedirectResponse(f"/s/{await services.db.write(work)}", status_code=303)
-    response.set_cookie(
-        COOKIE,
-        token,
-        max_age=COOKIE_MAX_AGE_S,
-        httponly=True,
-        samesite="lax",
-        secure=services.settings.secure_cookies,
-    )
+    is_secure = services.settings.secure_cookies
+    keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
     return response
 
 

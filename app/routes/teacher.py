@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.deps import Services, ServicesDep, TeacherTokenDep
 from app.errors import N_, AppError, Forbidden, NotFound
 from app.render import render, translate
-from app.security import TEACHER_COOKIE
+from app.security import TEACHER_COOKIE, keep_token
 from app.services import rooms, teachers
 from app.services.rooms import RoomTokens
 
@@ -138,12 +138,9 @@ def check_signed_in(session: Session, token: str | None) -> None:
 def signed_in(services: Services, token: str) -> Response:
     """To the rooms, with the cookie that opens them."""
     response = RedirectResponse("/teacher", status_code=303)
-    response.set_cookie(
-        TEACHER_COOKIE,
-        token,
-        max_age=int(teachers.SESSION_LASTS.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=services.settings.secure_cookies,
+    lasts_s, is_secure = (
+        int(teachers.SESSION_LASTS.total_seconds()),
+        services.settings.secure_cookies,
     )
+    keep_token(response, TEACHER_COOKIE, token, max_age_s=lasts_s, is_secure=is_secure)
     return response
