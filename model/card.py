@@ -40,9 +40,16 @@ def checkpoint_card(name: str, record: dict[str, Any], n_parameters: int) -> str
         ]
     if "sources" in data:
         lines += [*source_table(data["sources"]), ""]
-    if record["parent"]:
-        lines += [f"Before, {record['parent']['tokens_seen'] / 1e6:.1f} million tokens of:", ""]
-        lines += [*source_table(record["parent"]["data"]["sources"]), ""]
+    before = record["parent"]
+    if before and "files" in before["data"]:
+        lines += [
+            f"Before, {before['steps']} steps on {before['data']['conversations_trained']} conversations, "
+            f"from the same base (commit {before['commit'] or 'unknown'}).",
+            "",
+        ]
+    elif before:
+        lines += [f"Before, {before['tokens_seen'] / 1e6:.1f} million tokens of:", ""]
+        lines += [*source_table(before["data"]["sources"]), ""]
     return "\n".join(lines)
 
 

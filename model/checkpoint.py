@@ -48,7 +48,7 @@ class TrainingRecord:
     weights_sha256: str = ""
     parent: dict[str, Any] = field(
         default_factory=dict
-    )  # the record that a second reading goes on from
+    )  # the record that a second reading, or a second tuning, goes on from
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -81,7 +81,16 @@ class TrainingRecord:
 
     def reads_on_from(self, parent: Self) -> None:
         """Add what the weights had read before this run."""
-        self.parent, self.parent_sha256 = asdict(parent), parent.weights_sha256
+        self.parent_sha256 = parent.weights_sha256
+        self._add(parent)
+
+    def tunes_on_from(self, parent: Self) -> None:
+        """Add what the weights had been asked before this run; their base is the same."""
+        self.parent_sha256 = parent.parent_sha256
+        self._add(parent)
+
+    def _add(self, parent: Self) -> None:
+        self.parent = asdict(parent)
         self.tokens_seen += parent.tokens_seen
         self.seconds = round(self.seconds + parent.seconds, 1)
 

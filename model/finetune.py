@@ -31,7 +31,9 @@ VALIDATION_SHARE = 50  # one question in this many, by a hash of its first words
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="model.finetune", description=__doc__.splitlines()[0])
-    parser.add_argument("--base", type=Path, required=True, help="checkpoint to start from")
+    parser.add_argument(
+        "--base", type=Path, required=True, help="checkpoint to start from: a base, or a tuned one"
+    )
     parser.add_argument(
         "--data", type=Path, default=QUESTIONS, help="folder of JSONL conversations"
     )
@@ -57,6 +59,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--muon-lr", type=float, default=0.006)
     parser.add_argument("--adamw-lr", type=float, default=1e-3)
+    parser.add_argument(
+        "--decay-share", type=float, default=1.0, help="last part, with a falling learning rate"
+    )
     parser.add_argument("--eval-every", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")
@@ -121,7 +126,7 @@ def train_config(args: argparse.Namespace, steps: int, row_tokens: int) -> Train
         micro_batch_tokens=args.batch_tokens,
         row_tokens=row_tokens,
         warmup_steps=min(20, steps),
-        decay_share=1.0,
+        decay_share=args.decay_share,
         muon_lr=args.muon_lr,
         adamw_lr=args.adamw_lr,
         weight_decay=0.0,
@@ -154,6 +159,8 @@ def main(argv: list[str] | None = None) -> None:
             commit=commit,
             parent_sha256=base.sha256,
         )
+        if base.record.stage == "finetune":
+            record.tunes_on_from(base.record)
         save_checkpoint(folder, base.model, base.tokenizer, record, end_token=END)
 
     def keep(progress: Progress) -> None:

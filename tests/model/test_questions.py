@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from model.data_sft.core_rows import CORE, Written, favour_core
 from model.data_sft.held_out import Evaluation, NewFacts, read_items, without_known_templates
 from model.data_sft.make_more import EVALUATION, table_rows, without_held_out
 from model.data_sft.noise import Noise, spoil_question, spoil_template
@@ -94,6 +95,21 @@ def test_fame_says_how_often_a_row_is_drawn() -> None:
     group = make_group(turns=(templates, ("{C}.",)), fame=(4, 1), noise=Noise.NONE)
     answers = [turns[1] for turns in conversations(group, 50, "a")]
     assert 3 < answers.count("Lima.") / answers.count("Y.") < 5
+
+
+def test_a_row_that_the_written_questions_speak_of_comes_round_more_often() -> None:
+    rows = (
+        {"p": "Peru", "d": "do Peru", "c": ["Lima", "a cidade de Lima"], "kind": "x"},
+        {"p": "Chile", "d": "do Chile", "c": ["Santiago"], "kind": "x"},
+        {"p": "Laos", "d": "do Laos", "c": ["Vienciana"], "kind": "x"},
+    )
+    texts = {"capitals": Written(["A capital do Peru? LIMA.", "O Chile é comprido."])}
+    group = make_group(rows=rows, fame=(3, 1, 1))
+    other = make_group(category="words", rows=rows, fame=(1, 1, 1))
+    favoured, unchanged = favour_core([group, other], texts)
+    # one text names Peru and Lima; of Chile a text holds one value only
+    assert list(favoured.fame) == [3 * CORE, 1, 1]
+    assert unchanged is other
 
 
 def test_a_group_with_nothing_new_left_ends() -> None:

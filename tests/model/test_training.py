@@ -320,6 +320,14 @@ def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None
     assert score_text(first, TEXTS[0]).bits_per_byte > score_text(later, TEXTS[0]).bits_per_byte
     assert score_text(later, TEXTS[0]).bits_per_byte > score_text(base, TEXTS[0]).bits_per_byte
     assert load_checkpoint(tmp_path / "r2" / "snapshots" / "finetune-000016").envelope == "chat"
+    once_more = ["--base", f"{tmp_path}/tuned", "--data", str(questions), "--float32"]
+    once_more += ["--run-dir", f"{tmp_path}/r3", "--out", f"{tmp_path}/further"]
+    finetune.main([*once_more, "--epochs", "1", "--decay-share", "0.5"])
+    further = load_checkpoint(tmp_path / "further")
+    assert further.record.parent_sha256 == base.sha256
+    assert further.record.parent["weights_sha256"] == tuned.sha256
+    assert further.record.tokens_seen > tuned.record.tokens_seen
+    assert "from the same base" in (tmp_path / "further" / "README.md").read_text()
     question = [{"p": "Quem é o rei? 999", "re": r"^Roma\.$", "c": "rei"}]
     assert answer_questions(tuned, question)[0].is_right  # type: ignore[arg-type]
     assert not answer_questions(base, question)[0].is_right  # type: ignore[arg-type]
