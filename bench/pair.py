@@ -2,7 +2,8 @@
 
 Bits per byte by genre, questions by category, how often the tuned one gives way to "Tem certeza?", how it spreads a thousand
 answers, how much its open answers repeat each other; and a page of samples that nobody chose. `--other` is a checkpoint of
-others, measured beside it on the same texts and questions.
+others, measured beside it on the same texts and questions; with `--only-other` nothing else is measured but the pair's bits
+per byte of the same texts, and what is known is written as soon as it is known.
 """
 
 import argparse
@@ -69,16 +70,18 @@ def written(
 
 
 def bits_per_byte(checkpoint: Checkpoint, valid: Path, max_bytes: int) -> dict[str, float]:
-    """By genre; every file of the folder is one, of which whole documents are read."""
+    """By genre; every file of the folder is one, of which the first documents are read, the last of them in part."""
     scores = {}
     for path in sorted(valid.glob("*.txt")):
-        documents, size = [], 0
+        documents, left = [], max_bytes
         for document in path.read_text(encoding="utf-8").split(f"\n{DOCUMENT}\n"):
-            if size < max_bytes:
-                documents.append(document)
-                size += len(document.encode())
-        text = f"\n{DOCUMENT}\n".join(documents)
-        scores[path.stem] = round(score_text(checkpoint, text).bits_per_byte, 3)
+            if left > 0:
+                data = document.encode()
+                documents.append(data[:left].decode(errors="ignore"))  # no half of a character
+                left -= len(data)
+        score = score_text(checkpoint, f"\n{DOCUMENT}\n".join(documents))
+        scores[path.stem] = round(score.bits_per_byte, 3)
+        print(f"{path.stem}: {score.bits_per_byte:.3f} of {score.n_bytes} bytes", flush=True)
     return scores
 
 
@@ -184,16 +187,42 @@ def measured(checkpoint: Checkpoint, valid: Path, max_bytes: int) -> dict[str, A
     return {"bits per byte": bits_per_byte(checkpoint, valid, max_bytes), **questions(checkpoint)}
 
 
+def measure_other(args: argparse.Namespace) -> None:
+    """`other.json`, written anew after each part: what takes minutes may be stopped in between."""
+    report: dict[str, Any] = {}
+
+    def keep(name: str, found: dict[str, Any]) -> None:
+        report[name] = report.get(name, {}) | found
+        text = json.dumps(report, ensure_ascii=False, indent=1)
+        (args.out / "other.json").write_text(text + "\n", encoding="utf-8")
+        print(name, json.dumps(found, ensure_ascii=False), flush=True)
+
+    other = load_checkpoint(args.other)
+    keep("other", questions(other))
+    for name, checkpoint in (
+        ("other", other),
+        ("base", load_checkpoint(args.base)),
+        ("tuned", load_checkpoint(args.tuned)),
+    ):
+        keep(name, {"bits per byte": bits_per_byte(checkpoint, args.valid, args.bytes)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, default=ROOT / "model" / "checkpoints" / "base")
     parser.add_argument("--tuned", type=Path, default=ROOT / "model" / "checkpoints" / "tuned")
     parser.add_argument("--other", type=Path, help="a checkpoint of others")
+    parser.add_argument("--only-other", action="store_true", help="the pair is measured already")
     parser.add_argument("--valid", type=Path, required=True, help="made by model.corpus")
     parser.add_argument("--bytes", type=int, default=60_000, help="of each genre")
     parser.add_argument("--out", type=Path, default=Path("runs/card"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.only_other:
+        if not args.other:
+            parser.error("--only-other wants --other DIR")
+        measure_other(args)
+        return
     base, tuned = load_checkpoint(args.base), load_checkpoint(args.tuned)
     report: dict[str, Any] = {
         "base": measured(base, args.valid, args.bytes) | {"a number from 1 to 100": numbers(base)},
