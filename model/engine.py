@@ -128,6 +128,10 @@ class Engine:
         self._n_added = sequence.id
         return sequence.id
 
+    def open(self, name: str) -> Checkpoint:
+        """A checkpoint by its name, loaded where it is not in memory; it counts as used just now."""
+        return self._host(name).checkpoint
+
     @property
     def loaded(self) -> list[str]:
         """Names of the checkpoints that are in memory, the longest unused first."""

@@ -207,6 +207,8 @@ def test_checkpoints_on_demand_are_loaded_and_the_longest_unused_leaves(
         generate(engine, [request(tuned, "O rei", 1, name)])
     assert n_loaded == ["step 1", "step 2", "step 3", "step 2"]
     assert set(engine.loaded) == {"base", "step 1", "step 2"}
+    assert engine.open("step 1") is tuned
+    assert engine.loaded[-1] == "step 1"  # used just now
     with pytest.raises(BadInput, match="step 9"):
         engine.add(request(base, "O rei", 1, "step 9"))
 
