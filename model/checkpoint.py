@@ -166,14 +166,10 @@ def load_checkpoint(
     device: torch.device | None = None,
 ) -> Checkpoint:
     """Read a folder of ours or of others; a fault is a BrokenCheckpoint that says what and where."""
-    if not folder.is_dir():
-        raise BrokenCheckpoint(f"There is no checkpoint folder {folder}.")
-    config_json = _read(folder / "config.json")
-    if not (folder / WEIGHTS).exists():
-        raise BrokenCheckpoint(f"{folder} has no {WEIGHTS}: the checkpoint is incomplete.")
+    config_json, config = look_at(folder)
     sha256 = file_sha256(folder / WEIGHTS)
     record = _read_record(folder, sha256)
-    model = Transformer(read_hf_config(config_json, folder))
+    model = Transformer(config)
     try:
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -202,6 +198,17 @@ def load_checkpoint(
         envelope="chat" if chat_template else "raw",
         chat_template=chat_template,
     )
+
+
+def look_at(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
+    """A folder's config.json, and in our words; refuses what is seen to be amiss before the weights are read."""
+    if not folder.is_dir():
+        raise BrokenCheckpoint(f"There is no checkpoint folder {folder}.")
+    config_json = _read(folder / "config.json")
+    for name in (WEIGHTS, "tokenizer.json"):
+        if not (folder / name).exists():
+            raise BrokenCheckpoint(f"{folder} has no {name}: the checkpoint is incomplete.")
+    return config_json, read_hf_config(config_json, folder)
 
 
 def hf_config(
