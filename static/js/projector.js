@@ -1,8 +1,12 @@
 // @ts-check
-// The projector's keys. They change what this window shows, never the room.
+// The projector's keys. They change what this window shows; for the next step it asks the host's page.
+
+import { askHost } from "./ask-host.js";
 
 const root = document.documentElement;
 const PARTS = ["1", "2", "3", "4", "5"];
+/** @type {Record<string, 1 | -1>} the keys of a presenter's remote among them */
+const TURNS = { arrowright: 1, pagedown: 1, arrowleft: -1, pageup: -1 };
 let phase = "";
 
 /** @param {string} name @param {string} value */
@@ -31,6 +35,20 @@ function show(part) {
   }
 }
 
+/** @param {1 | -1} step to the next or the last part of the result, and after all of them to the room's next step */
+function turn(step) {
+  const tabs = [...document.querySelectorAll(".tabs__tab")].filter((tab) => tab.checkVisibility());
+  const at = tabs.findIndex((tab) => tab.getAttribute("aria-pressed") === "true");
+  const part = tabs[at + step]?.getAttribute("data-press");
+  if (part) show(part);
+  else if (step > 0) advance();
+}
+
+function advance() {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  askHost();
+}
+
 /** @param {string} key */
 function press(key) {
   if (PARTS.includes(key)) {
@@ -43,6 +61,8 @@ function press(key) {
   else if (key === "r") flip("results", root.dataset.phase === "lobby" ? "on" : "off");
   else if (key === "h") flip("hidden", "yes");
   else if (key === "?") flipDialog("help");
+  else if (key === "n") advance();
+  else if (key in TURNS) turn(TURNS[key]);
   else if (key === "s") {
     const summary = document.getElementById("summary");
     if (summary instanceof HTMLDialogElement && summary.open) summary.close();
@@ -51,7 +71,10 @@ function press(key) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat) press(event.key.toLowerCase());
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.toLowerCase();
+  if (key in TURNS) event.preventDefault(); // or the text in focus would scroll
+  if (!event.repeat) press(key);
 });
 document.addEventListener("click", (event) => {
   if (!(event.target instanceof Element)) return;

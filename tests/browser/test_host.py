@@ -177,9 +177,70 @@ def test_the_keys_of_the_projector(context: BrowserContext, lesson: Lesson) -> N
         expect(page.locator(dialog)).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.locator(dialog)).to_be_hidden()
-    page.keyboard.press("n")  # it shows, and moves nothing
-    page.wait_for_timeout(300)
+
+
+ALONE = "Abra a página do professor neste mesmo navegador para avançar daqui."
+
+
+def test_the_projector_asks_the_host_beside_it_for_the_next_step(
+    context: BrowserContext, lesson: Lesson
+) -> None:
+    opened(context, lesson.host)
+    second = opened(context, lesson.host)  # one of two windows takes the step, and none complains
+    page = opened(context, lesson.projector)
+    other_room = lesson.db.write_now(rooms.create)[1]
+    elsewhere = opened(context, f"{lesson.url}/host/{other_room.host}")
+    page.bring_to_front()
+    page.keyboard.press("q")
+    page.keyboard.press("n")
+    expect_phase(page, "human-answers")
+    expect(page.locator("#big-qr")).to_be_hidden()
+    for _ in range(2):  # in a hurry: the second is for a phase that is over
+        page.keyboard.press("PageDown")
+    expect_phase(page, "answers")
+    expect(second.locator("#step-voting")).to_be_visible(timeout=3 * FOLLOWS_MS)
+    for key, phase in (("ArrowRight", "voting"), ("PageDown", "closed"), ("n", "reveal")):
+        page.keyboard.press(key)
+        expect_phase(page, phase)
+    for key, part in (("PageDown", "2"), ("PageUp", "1"), ("PageUp", "1"), ("PageDown", "2")):
+        page.keyboard.press(key)
+        expect(page.locator("html")).to_have_attribute("data-part", part)
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
     expect_phase(page, "reveal")
+    page.keyboard.press("ArrowRight")  # after the last part
+    expect_phase(page, "lobby")
+    for window in (page, second):
+        expect(window.locator("#notice")).to_be_empty()
+    expect_phase(elsewhere, "lobby")
+
+
+def test_where_no_host_is_beside_it_the_projector_says_so_and_moves_nothing(
+    browser: Browser, context: BrowserContext, lesson: Lesson
+) -> None:
+    host = opened(context, lesson.host)
+    other = browser.new_context(locale="pt-BR")
+    page = opened(other, lesson.projector)
+    for key in ("n", "ArrowRight", "PageDown"):
+        page.keyboard.press(key)
+        expect(page.locator("#notice")).to_have_text(ALONE)
+        page.locator("#notice").click()
+        expect(page.locator("#notice")).to_be_empty()
+    expect_phase(page, "lobby")
+    expect_phase(host, "lobby")
+    other.close()
+
+
+def test_the_projector_says_where_the_host_has_no_next_step(
+    context: BrowserContext, lesson: Lesson
+) -> None:
+    host = opened(context, lesson.host)
+    page = opened(context, lesson.projector)
+    host.locator("[name=n_samples]").fill("201")  # the form would refuse it
+    page.bring_to_front()
+    page.keyboard.press("n")
+    expect(page.locator("#notice")).to_contain_text("Agora não dá para avançar")
+    expect_phase(page, "lobby")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
