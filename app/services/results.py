@@ -5,7 +5,7 @@ Nothing here is a ranking: with two models there is a share and how sure one can
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -84,6 +84,14 @@ def uniformity_p(
     return (1 + at_least) / (1 + n_draws)
 
 
+def expected_top(n: int, n_values: int, *, seed: int, n_top: int = 3, n_draws: int = 2000) -> float:
+    """How many of n throws of fair dice show one of their own `n_top` most frequent values, by drawing."""
+    if n_top >= n_values:
+        return float(n)
+    dice = np.random.default_rng(seed).multinomial(n, [1 / n_values] * n_values, size=n_draws)
+    return float(np.partition(dice, n_values - n_top)[:, -n_top:].sum(axis=1).mean())
+
+
 def expected_distinct(n: int, n_values: int) -> float:
     """How many different values fair dice would show in n throws."""
     return n_values * -math.expm1(n * math.log1p(-1 / n_values)) if n_values > 1 else float(n > 0)
@@ -103,6 +111,19 @@ def spread(answers: Iterable[str]) -> Spread:
     counts = Counter(answers)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Spread(counts.total(), len(counts), ordered[:10], sum(count for _, count in ordered[:3]))
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """In log-odds, 0 where there is none, with its 95 % interval; no interval where it would sound too sure."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it is more than chance would give."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,22 +150,39 @@ class Preferences:
         return Share(self.wins_left + self.losses_right, decided)
 
     @property
-    def effects(self) -> tuple[float, float]:
-        """Side bias and preference in log-odds: logit P(left chosen) = bias + s · preference, s = +1 with tuned on the left.
+    def n(self) -> int:
+        return self.share.n + self.ties + self.both_bad
 
-        Two groups and two parameters, so the fit is exact; half a vote is added to each cell (Haldane 1956).
+    @property
+    def tuned_left(self) -> Share:
+        """Tuned chosen among the decided who had it on the left."""
+        return Share(self.wins_left, self.wins_left + self.losses_left)
+
+    @property
+    def tuned_right(self) -> Share:
+        return Share(self.wins_right, self.wins_right + self.losses_right)
+
+    @property
+    def effects(self) -> tuple[Effect, Effect]:
+        """Of the side and of the model: logit P(left chosen) = side + s · model, s = +1 with tuned on the left.
+
+        Two groups and two parameters, so the fit is exact; half a vote is added to each cell (Haldane 1956), and the
+        variance is that of Gart & Zweifel (1967). The interval takes each vote for another person's.
         """
-        tuned_left = _logit(self.wins_left, self.losses_left)
-        tuned_right = _logit(self.losses_right, self.wins_right)
-        return (tuned_left + tuned_right) / 2, (tuned_left - tuned_right) / 2
+        cells = np.array(self.cells, dtype=float)
+        half = Z_95 * math.sqrt((1 / (cells + 0.5)).sum()) / 2
+        side, model = (float(value) for value in _effects(cells))
+        return Effect(side, (side - half, side + half)), Effect(model, (model - half, model + half))
+
+    @property
+    def cells(self) -> tuple[int, int, int, int]:
+        return self.wins_left, self.losses_left, self.wins_right, self.losses_right
 
     @property
     def balanced_share(self) -> float | None:
         """Tuned chosen, with both sides weighing the same, so that a crowded side cannot tilt it."""
-        left, right = self.wins_left + self.losses_left, self.wins_right + self.losses_right
-        if not left or not right:
-            return self.share.value
-        return (self.wins_left / left + self.wins_right / right) / 2
+        left, right = self.tuned_left.value, self.tuned_right.value
+        return self.share.value if left is None or right is None else (left + right) / 2
 
 
 def blinding_index(n_right: int, n_wrong: int, n_unsure: int = 0) -> float | None:
@@ -160,5 +198,38 @@ def mcnemar_p(n_only_first: int, n_only_second: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def _logit(k: int, other: int) -> float:
-    return math.log((k + 0.5) / (other + 0.5))
+def fisher_p(k_first: int, n_first: int, k_second: int, n_second: int) -> float:
+    """Exact two-sided p that two groups have one share: all tables that are no likelier than this one (Fisher 1935)."""
+    k, n = k_first + k_second, n_first + n_second
+    possible = range(max(0, k - n_second), min(k, n_first) + 1)
+    ways = [math.comb(n_first, i) * math.comb(n_second, k - i) for i in possible]
+    seen = math.comb(n_first, k_first) * math.comb(n_second, k_second)
+    return sum(way for way in ways if way <= seen) / math.comb(n, k)
+
+
+def bootstrap_effects(
+    people: Collection[Preferences], *, seed: int, n_draws: int = 2000
+) -> tuple[Effect, Effect]:
+    """The effects of side and model over many votes of each person, drawing people with all their votes.
+
+    Where one of the four cells is empty every draw is as one-sided, and there is no interval.
+    """
+    cells = np.array([person.cells for person in people], dtype=float).reshape(-1, 4)
+    whole = [float(value) for value in _effects(cells.sum(axis=0))]
+    if not cells.sum(axis=0).all():
+        return Effect(whole[0]), Effect(whole[1])
+    draws = np.random.default_rng(seed).integers(len(cells), size=(n_draws, len(cells)))
+    drawn = _effects(cells[draws].sum(axis=1))
+    side, model = (np.quantile(values, [0.025, 0.975]) for values in drawn)
+    return (
+        Effect(whole[0], (float(side[0]), float(side[1]))),
+        Effect(whole[1], (float(model[0]), float(model[1]))),
+    )
+
+
+def _effects(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the side and of the model, in log-odds. cells (…, 4): tuned on the left chosen or not, on the right chosen or not."""
+    won_left, lost_left, won_right, lost_right = np.moveaxis(cells + 0.5, -1, 0)
+    with_tuned_left = np.log(won_left / lost_left)  # that the left was chosen
+    with_tuned_right = np.log(lost_right / won_right)
+    return (with_tuned_left + with_tuned_right) / 2, (with_tuned_left - with_tuned_right) / 2

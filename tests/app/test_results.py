@@ -8,8 +8,11 @@ from app.services.results import (
     Preferences,
     Share,
     blinding_index,
+    bootstrap_effects,
     bootstrap_share,
     expected_distinct,
+    expected_top,
+    fisher_p,
     mcnemar_p,
     spread,
     uniformity_p,
@@ -86,14 +89,73 @@ def test_the_most_frequent_answers_come_first() -> None:
 
 def test_a_side_that_is_liked_for_itself_is_told_from_a_preference() -> None:
     only_side = Preferences(wins_left=30, losses_left=10, wins_right=10, losses_right=30)
-    bias, preference = only_side.effects
-    assert preference == pytest.approx(0)
-    assert bias == pytest.approx(math.log(30.5 / 10.5))
+    side, model = only_side.effects
+    assert model.value == pytest.approx(0)
+    assert side.value == pytest.approx(math.log(30.5 / 10.5))
+    assert side.is_seen
+    assert not model.is_seen
     assert (only_side.share.value, only_side.left_share.value) == (0.5, 0.75)
     only_liking = Preferences(wins_left=30, losses_left=10, wins_right=30, losses_right=10)
-    bias, preference = only_liking.effects
-    assert bias == pytest.approx(0)
-    assert preference > 1
+    side, model = only_liking.effects
+    assert side.value == pytest.approx(0)
+    assert model.value > 1
+    assert not side.is_seen
+    assert model.is_seen
+
+
+def test_the_effect_of_the_model_is_half_a_published_log_odds_ratio() -> None:
+    # aspirin and heart attacks, Agresti, Categorical Data Analysis, 3.1.2: 0.605, from 0.365 to 0.846
+    trial = Preferences(wins_left=189, losses_left=10845, losses_right=104, wins_right=10933)
+    _, model = trial.effects
+    assert model.interval is not None
+    assert 2 * model.value == pytest.approx(0.605, abs=0.005)
+    assert [2 * end for end in model.interval] == pytest.approx([0.365, 0.846], abs=0.005)
+
+
+def test_few_votes_say_nothing_of_a_side() -> None:
+    side, model = Preferences(wins_left=2, losses_right=1).effects
+    assert not side.is_seen
+    assert not model.is_seen
+
+
+def test_the_effects_of_many_rounds_draw_people() -> None:
+    once = [Preferences(wins_left=1), Preferences(losses_left=1)] * 12
+    once += [Preferences(wins_right=1), Preferences(losses_right=1)] * 12
+    often = [
+        Preferences(wins_left=4 * p.wins_left, losses_left=4 * p.losses_left)
+        if p.wins_left or p.losses_left
+        else Preferences(wins_right=4 * p.wins_right, losses_right=4 * p.losses_right)
+        for p in once
+    ]
+    (few, _), (many, _) = (bootstrap_effects(people, seed=3) for people in (once, often))
+    assert few.interval is not None
+    assert many.interval is not None
+    # four times the votes of the same people are as sure as before, but for the half vote in each cell
+    assert many.interval == pytest.approx(few.interval, rel=0.1, abs=0.02)
+    assert few.interval == pytest.approx((-0.57, 0.57), abs=0.06)  # as from 48 people in one round
+    assert bootstrap_effects(once, seed=3) == bootstrap_effects(once, seed=3)
+
+
+def test_where_all_choose_alike_no_interval_sounds_sure() -> None:
+    side, model = bootstrap_effects([Preferences(wins_left=1, wins_right=1)] * 20, seed=0)
+    assert (side.value, side.interval, model.interval) == (0.0, None, None)
+    assert model.value > 3
+    assert bootstrap_effects([], seed=0)[0].value == 0
+
+
+def test_fishers_tea_and_two_groups_that_differ() -> None:
+    assert fisher_p(3, 4, 1, 4) == pytest.approx(34 / 70)  # Fisher 1935, The Design of Experiments
+    assert fisher_p(10, 10, 0, 10) == pytest.approx(2 / math.comb(20, 10))
+    assert fisher_p(0, 0, 2, 5) == 1.0
+    assert fisher_p(5, 8, 5, 8) == 1.0
+
+
+def test_the_most_frequent_of_fair_dice_are_drawn() -> None:
+    # of four coins the more frequent side shows (2 · 4 + 8 · 3 + 6 · 2) / 16 times
+    assert expected_top(4, 2, seed=0, n_top=1) == pytest.approx(2.75, abs=0.05)
+    assert expected_top(2, 100, seed=0) == 2
+    assert expected_top(7, 3, seed=0) == 7
+    assert 7 < expected_top(60, 100, seed=0) < 9
 
 
 def test_a_crowded_side_does_not_tilt_the_balanced_share() -> None:
