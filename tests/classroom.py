@@ -124,6 +124,7 @@ class Classroom:
         is_blind: bool = True,
         texts: dict[Role, str] | None = None,
         finish: Finish = Finish.STOP,
+        is_opened: bool = True,
     ) -> Round:
         prompt = prompt or self.prompt()
         texts = texts or TEXTS
@@ -139,6 +140,7 @@ class Classroom:
             n_samples=10,
             base_id=base.id,
             tuned_id=tuned.id,
+            opened_at=START if is_opened else None,
         )
         self.session.add(round_)
         self.session.flush()

@@ -7,13 +7,13 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from app.services.grouping import group, number_in, tidy
-from app.services.results import expected_distinct, spread, uniformity_p
+from app.services.grouping import fold, group, number_in, tidy
+from app.services.results import expected_distinct, expected_top, spread, uniformity_p
 from app.tables import AnswerKind
 
 LOW, HIGH = 1, 100
 MAX_BARS = 10
-LABEL_WIDTH = 4  # of a number over its column, in columns
+LABEL_WIDTH = 6  # of a number over its column, in columns
 
 
 class Who(StrEnum):
@@ -34,6 +34,7 @@ class Series:
     favourite: tuple[str, int] | None  # answer, how often; none where all came once
     counts: tuple[int, ...] = ()  # of the numbers from 1 to 100
     expected_distinct: float | None = None  # of fair dice thrown as often
+    expected_top_3: float | None = None
     uniformity_p: float | None = None  # how often fair dice would look at least this uneven
 
     @property
@@ -63,6 +64,9 @@ class Picture:
     series: Sequence[Series]
     bars: Sequence[Bar] = ()  # words only
     others: Bar | None = None  # words only: all answers without a bar
+    once: Sequence[
+        str
+    ] = ()  # words only: what one student wrote, and nobody else; in no order of theirs
 
     @property
     def max_share(self) -> float:
@@ -97,17 +101,22 @@ def _numbers(who: Who, answers: Iterable[str], seed: int) -> Series:
         n_without_number=found.count(None),
         counts=tuple(numbers[n] for n in range(LOW, HIGH + 1)),
         expected_distinct=expected_distinct(numbers.total(), n_values),
-        uniformity_p=_uniformity_p(throws, n_values, seed) if throws else None,
+        **_dice(throws, n_values, seed),
     )
 
 
 @lru_cache(maxsize=256)  # a page that is drawn again and again throws the dice once
-def _uniformity_p(counts: tuple[int, ...], n_values: int, seed: int) -> float:
-    return uniformity_p(counts, n_values, seed=seed)
+def _dice(counts: tuple[int, ...], n_values: int, seed: int) -> dict[str, float]:
+    if not counts:
+        return {}
+    return {
+        "uniformity_p": uniformity_p(counts, n_values, seed=seed),
+        "expected_top_3": expected_top(sum(counts), n_values, seed=seed),
+    }
 
 
 def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
-    """Bars of the most frequent answers of all.
+    """Bars of the most frequent answers, each at its largest share, so that a few people stand beside many samples.
 
     What a single student wrote, and no model, gets no bar: it may be a name, or a joke at somebody's expense.
     """
@@ -117,8 +126,13 @@ def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
         who: Counter(label_of[tidy(answer)] for answer in theirs if tidy(answer) in label_of)
         for who, theirs in answers.items()
     }
+    totals = {who: max(1, n.total()) for who, n in counts.items()}
     bars = [Bar(g.label, {who: n[g.label] for who, n in counts.items()}) for g in groups]
-    shown = [bar for bar in bars if not _is_of_one_student(bar)][:MAX_BARS]
+    once = [bar.label for bar in bars if _is_of_one_student(bar)]
+    shown = sorted(
+        (bar for bar in bars if not _is_of_one_student(bar)),
+        key=lambda bar: -max(n / totals[who] for who, n in bar.counts.items()),
+    )[:MAX_BARS]
     labels = {bar.label for bar in shown}
     rest = {
         who: sum(times for label, times in n.items() if label not in labels)
@@ -129,6 +143,7 @@ def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
         series=[_series(who, n) for who, n in counts.items()],
         bars=shown,
         others=Bar("", rest) if any(rest.values()) else None,
+        once=sorted(once, key=fold),
     )
 
 

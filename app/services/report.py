@@ -34,7 +34,7 @@ class Report:
     code: str
     day: datetime
     erase_at: datetime
-    rounds: Sequence[RoundResults]  # those in which both answered
+    rounds: Sequence[RoundResults]  # those that were played
     summary: ClassSummary
     models: Sequence[Model]
 
@@ -54,7 +54,7 @@ def read_report(session: Session, room: Room) -> Report:
         code=room.code,
         day=room.created_at,
         erase_at=room.erase_at,
-        rounds=[result for result in results if len(result.answers) == len(Role)],
+        rounds=[result for result in results if result.is_played],
         summary=summary,
         models=_models(session, room),
     )

@@ -13,15 +13,19 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.services.ballots import Verdict, Voter, voters
 from app.services.picture import Picture, Who, picture
-from app.services.results import MIN_FOR_PERCENT, Preferences, Share
+from app.services.results import MIN_FOR_PERCENT, Effect, Preferences, Share, bootstrap_effects
+from app.services.rounds import WHOLE
 from app.services.tallies import (
+    GuessSplit,
     Interval,
     Shift,
     Votes,
+    by_person,
     count_preferences,
     count_shift,
     count_votes,
     people_interval,
+    split_by_guess,
 )
 from app.tables import (
     AnswerKind,
@@ -33,6 +37,7 @@ from app.tables import (
     Role,
     Round,
     SampleBatch,
+    Side,
 )
 
 SEED = 0  # of the bootstrap: the same votes always give the same interval
@@ -43,6 +48,7 @@ class AnswerFacts:
     """The answer of one checkpoint to a round's prompt."""
 
     text: str
+    seed: int
     finish: str | None
     n_tokens: int | None  # none where another server wrote it
     n_words: int
@@ -59,9 +65,10 @@ class RoundResults:
     is_public: bool  # not a student's own that was never approved
     kind: AnswerKind
     is_blind: bool
+    is_played: bool  # both answered, and votes were asked for
     n_exposed: int
     n_human_answers: int
-    answers: Mapping[Role, AnswerFacts]  # those that are finished
+    answers: Mapping[Role, AnswerFacts]  # those that came to an end by themselves
     first: Votes
     second: Votes | None  # after the reveal; none where there was none
     shift: Shift | None
@@ -96,16 +103,20 @@ class RoleSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassSummary:
-    """All rounds of a room; first votes only."""
+    """All rounds of a room that were played; first votes only."""
 
     n_rounds: int
+    n_open_rounds: int  # of them, in which the names were known from the start
     n_participants: int
     n_voters: int
     n_votes: int  # thumbs, preferences and guesses
     by_role: Mapping[Role, RoleSummary]
     preferences: Preferences
     preferred: PooledShare  # the fine-tuned, among the decided
+    left: PooledShare  # the left side, among the decided
+    effects: tuple[Effect, Effect]  # of the side and of the model
     guess: PooledShare
+    by_guess: GuessSplit  # votes, not people: no p of it would be right
 
     @property
     def shows_percent(self) -> bool:
@@ -129,7 +140,7 @@ def room_results(session: Session, room_id: int) -> tuple[list[RoundResults], Cl
             Participant.room_id == room_id, Participant.removed_at.is_(None)
         )
     )
-    cast = [voter for theirs in by_round.values() for voter in theirs]
+    cast = [v for result in results if result.is_played for v in by_round[result.round_id]]
     return results, _summary(results, cast, n_participants or 0)
 
 
@@ -155,7 +166,11 @@ def _result(
     kind = AnswerKind(round_.prompt.answer_kind)
     is_public = round_.prompt.author != Author.STUDENT or round_.prompt.approved_at is not None
     second = count_votes(theirs, 2)
-    generations = {Role.BASE: round_.base, Role.TUNED: round_.tuned}
+    facts = {
+        role: _facts(generation)
+        for role, generation in ((Role.BASE, round_.base), (Role.TUNED, round_.tuned))
+        if generation is not None and generation.finish_reason in WHOLE
+    }
     return RoundResults(
         round_id=round_.id,
         number=round_.number,
@@ -163,13 +178,10 @@ def _result(
         is_public=is_public,
         kind=kind,
         is_blind=round_.is_blind,
+        is_played=round_.opened_at is not None and len(facts) == len(Role),
         n_exposed=len(theirs),
         n_human_answers=len(answers.get(Who.CLASS, ())),
-        answers={
-            role: _facts(generation)
-            for role, generation in generations.items()
-            if generation is not None and generation.finish_reason is not None
-        },
+        answers=facts,
         first=count_votes(theirs),
         second=second if second.n_voted else None,
         shift=count_shift(theirs),
@@ -180,6 +192,7 @@ def _result(
 def _facts(generation: Generation) -> AnswerFacts:
     return AnswerFacts(
         text=generation.text,
+        seed=generation.seed,
         finish=generation.finish_reason,
         n_tokens=len(generation.completion_ids) if generation.completion_ids else None,
         n_words=len(generation.text.split()),
@@ -215,17 +228,23 @@ def _summary(
     results: Sequence[RoundResults], cast: Sequence[Voter], n_participants: int
 ) -> ClassSummary:
     ballots = [voter.ballot(1) for voter in cast]
+    played = [result for result in results if result.is_played]
+    deciders = [p for theirs in by_person(cast) if (p := count_preferences(theirs)).share.n]
     return ClassSummary(
-        n_rounds=sum(len(result.answers) == len(Role) for result in results),
+        n_rounds=len(played),
+        n_open_rounds=sum(not result.is_blind for result in played),
         n_participants=n_participants,
         n_voters=len({voter.participant_id for voter in cast if not voter.ballot(1).is_empty}),
         n_votes=sum(
             len(b.thumbs) + (b.verdict is not None) + (b.guessed_right is not None) for b in ballots
         ),
-        by_role={role: _role_summary(role, results, cast) for role in Role},
+        by_role={role: _role_summary(role, played, cast) for role in Role},
         preferences=count_preferences(cast),
         preferred=_pooled(cast, _prefers_tuned),
+        left=_pooled(cast, _prefers_left),
+        effects=bootstrap_effects(deciders, seed=SEED),
         guess=_pooled(cast, lambda voter: voter.ballot(1).guessed_right),
+        by_guess=split_by_guess(cast),
     )
 
 
@@ -234,15 +253,18 @@ def _prefers_tuned(voter: Voter) -> bool | None:
     return verdict == Verdict.TUNED if verdict in (Verdict.TUNED, Verdict.BASE) else None
 
 
+def _prefers_left(voter: Voter) -> bool | None:
+    tuned = _prefers_tuned(voter)
+    return None if tuned is None else tuned == (voter.tuned_side == Side.LEFT)
+
+
 def _pooled(cast: Sequence[Voter], said: Callable[[Voter], bool | None]) -> PooledShare:
     share, interval, n_people = people_interval(cast, said, seed=SEED)
     return PooledShare(share.k, share.n, n_people, interval)
 
 
-def _role_summary(
-    role: Role, results: Sequence[RoundResults], cast: Sequence[Voter]
-) -> RoleSummary:
-    answers = [result.answers[role] for result in results if role in result.answers]
+def _role_summary(role: Role, played: Sequence[RoundResults], cast: Sequence[Voter]) -> RoleSummary:
+    answers = [result.answers[role] for result in played]
 
     def is_up(voter: Voter) -> bool | None:
         thumb = voter.ballot(1).thumbs.get(role)

@@ -10,6 +10,7 @@ from app.services.results import (
     Share,
     blinding_index,
     bootstrap_share,
+    fisher_p,
     mcnemar_p,
 )
 from app.tables import Reason, Role, Side
@@ -29,6 +30,26 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuessSplit:
+    """The preferences of those who knew where the base stood, of those who were wrong, and of those who did not say."""
+
+    right: Preferences
+    wrong: Preferences
+    silent: Preferences
+
+    @property
+    def compares(self) -> bool:
+        """Whether both groups chose."""
+        return self.right.share.n > 0 and self.wrong.share.n > 0
+
+    @property
+    def p(self) -> float:
+        """That both groups choose alike; of one round, in which each vote is another person's."""
+        right, wrong = self.right.share, self.wrong.share
+        return fisher_p(right.k, right.n, wrong.k, wrong.n)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Votes:
     """The first or the second vote of a round."""
 
@@ -37,6 +58,7 @@ class Votes:
     reasons: Mapping[Role, list[tuple[Reason, int]]]  # most frequent first
     preferences: Preferences
     guess: Share  # students who knew where the base stood, among those who guessed
+    by_guess: GuessSplit
 
     @property
     def blinding_index(self) -> float | None:
@@ -93,6 +115,7 @@ def count_votes(voters: Sequence[Voter], vote_round: int = 1) -> Votes:
         },
         preferences=count_preferences(voters, vote_round),
         guess=share_of(guesses),
+        by_guess=split_by_guess(voters, vote_round),
     )
 
 
@@ -117,6 +140,16 @@ def count_preferences(voters: Sequence[Voter], vote_round: int = 1) -> Preferenc
         ties=sum(n[Verdict.TIE, side] for side in Side),
         both_bad=sum(n[Verdict.BOTH_BAD, side] for side in Side),
     )
+
+
+def split_by_guess(voters: Sequence[Voter], vote_round: int = 1) -> GuessSplit:
+    def those(guess: bool | None) -> Preferences:
+        return count_preferences(
+            [voter for voter in voters if voter.ballot(vote_round).guessed_right is guess],
+            vote_round,
+        )
+
+    return GuessSplit(right=those(True), wrong=those(False), silent=those(None))
 
 
 def count_shift(voters: Sequence[Voter]) -> Shift | None:
@@ -157,6 +190,14 @@ def _change(pairs: Sequence[tuple[bool, bool]]) -> Change:
         gained=n[False, True],
         lost=n[True, False],
     )
+
+
+def by_person(voters: Sequence[Voter]) -> list[list[Voter]]:
+    """Each person before all the rounds that it saw."""
+    found: defaultdict[int, list[Voter]] = defaultdict(list)
+    for voter in voters:
+        found[voter.participant_id].append(voter)
+    return list(found.values())
 
 
 def people_interval(

@@ -11,7 +11,7 @@ from app.services.picture import Who
 from app.services.results import Preferences, Share, wilson
 from app.services.room_results import class_summary, room_results, round_results
 from app.services.tallies import Change, Totals
-from app.tables import AnswerKind, Author, Choice, Reason, Role, Side, now
+from app.tables import AnswerKind, Author, Choice, Finish, Reason, Role, Side, now
 
 L, R = Side.LEFT, Side.RIGHT
 
@@ -101,6 +101,13 @@ def test_preferences_keep_the_side_and_the_guess_says_how_blind_it_was(db: Datab
         assert found.guess == Share(7, 10)
         assert found.blinding_index == pytest.approx(0.4)
         assert (found.totals.n_decided, found.totals.ties, found.totals.both_bad) == (10, 1, 2)
+        split = found.by_guess
+        assert split.right == Preferences(wins_left=4, wins_right=3)
+        assert split.wrong == Preferences(losses_left=2, losses_right=1)
+        assert split.silent == Preferences(ties=1, both_bad=2)
+        assert split.compares
+        assert split.p == pytest.approx(1 / 120)  # three of ten, all on one side
+        assert found.preferences.n == 13
 
     db.write_now(work)
 
@@ -156,10 +163,55 @@ def test_class_and_models_stand_in_one_picture_of_numbers(db: Database) -> None:
         assert (people.counts[36], people.counts[6], sum(people.counts)) == (3, 1, 4)
         assert people.favourite == ("37", 3)
         assert people.expected_distinct == pytest.approx(100 * (1 - 0.99**4))
+        assert people.expected_top_3 == pytest.approx(
+            3.06, abs=0.05
+        )  # four dice, hardly ever alike
         assert tuned.uniformity_p is not None
         assert tuned.uniformity_p < 0.001
         assert found.max_share == 1.0
         assert found == round_results(session, round_.id).picture  # the dice are seeded
+
+    db.write_now(work)
+
+
+def test_a_few_students_stand_beside_many_samples(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = Classroom(session)
+        round_ = room.round(room.prompt("Uma fruta?", AnswerKind.WORDS))
+        answers = ["kiwi", "uva", "Kiwi", "figo", "caju"]
+        for person, answer in zip(room.people(5), answers, strict=True):
+            room.answer(round_, person, answer)
+        fruits = [f"fruta {letter}" for letter in "abcdefghijkl"]
+        room.samples(round_, Role.TUNED, [*fruits * 4, "uva", "uva"])
+        found = round_results(session, round_.id).picture
+        assert [bar.label for bar in found.bars][:2] == ["Kiwi", "uva"]  # 2 of 5, 1 of 5
+        assert len(found.bars) == 10
+        assert found.once == ["caju", "figo"]
+        assert found.others is not None
+        assert found.others.counts == {Who.CLASS: 2, Who.TUNED: 16}
+
+    db.write_now(work)
+
+
+def test_what_was_cancelled_or_failed_counts_nowhere(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = Classroom(session)
+        (person,) = room.people(1)
+        played = room.round()
+        room.thumb(room.show(played, person), L, 1)
+        long = dict.fromkeys(Role, "palavra " * 50)
+        room.show(room.round(texts=long, is_opened=False), person)  # cancelled before the vote
+        for finish in (Finish.ERROR, Finish.CANCELLED, Finish.TIMEOUT):
+            failed = room.round(texts=long, finish=finish)
+            room.thumb(room.show(failed, person), L, -1)
+        room.round(is_blind=False)
+        results, summary = room_results(session, room.room.id)
+        assert [result.is_played for result in results] == [True, *[False] * 4, True]
+        assert (summary.n_rounds, summary.n_open_rounds, summary.n_votes) == (2, 1, 1)
+        assert summary.by_role[Role.BASE].median_words == 10
+        assert summary.by_role[Role.BASE].median_tokens == 10
+        assert summary.by_role[Role.TUNED].median_words == 1
+        assert results[2].answers == {}
 
     db.write_now(work)
 
@@ -182,6 +234,7 @@ def test_what_one_student_alone_wrote_gets_no_bar(db: Database) -> None:
         }
         assert found.others is not None
         assert found.others.counts == {Who.CLASS: 2, Who.BASE: 0}
+        assert found.once == ["uva", "o Zé é feio"]  # by the alphabet, without the article
         people, base = found.series
         assert (people.n, people.n_distinct, people.top_3) == (5, 4, 4)
         assert (base.n, base.n_distinct, base.top_3) == (3, 2, 3)
@@ -219,6 +272,9 @@ def test_the_summary_draws_people_and_is_made_with_few_queries(db: Database) -> 
         assert summary.shows_percent
         assert tuned.up.shows_percent
         assert (summary.preferred.k, summary.preferred.n) == (4, 12)
+        assert (summary.left.k, summary.left.n, summary.left.n_people) == (12, 12, 3)
+        assert summary.effects[0].value > 1  # they always took the left
+        assert summary.by_guess.silent == summary.preferences
         assert not summary.preferred.shows_percent  # twelve votes of three people
         assert summary == class_summary(session, room.room.id)
 
