@@ -1,9 +1,11 @@
 """Pairs of other people that a teacher with internet can fetch once, by name, and use offline afterwards."""
 
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -20,12 +22,12 @@ from model.checkpoint import WEIGHTS, file_sha256
 from model.errors import BadInput
 
 FILES = ["config.json", "generation_config.json", "tokenizer*.json", "chat_template.jinja", WEIGHTS]
-CHECKED = "checked.sha256"
+FETCHED = "fetched.json"  # written last: a folder with it is complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A base and a tuned checkpoint of one network, at fixed revisions."""
+    """A base and a tuned checkpoint of one network. A revision `main` becomes a commit when it is fetched."""
 
     base: str  # repository
     base_revision: str
@@ -100,10 +102,11 @@ def fetch_pair(name: str, cache: Path) -> tuple[Path, Path]:
 def fetch(repository: str, revision: str, cache: Path, size_mb: int) -> Path:
     """A repository's checkpoint folder, its weights checked against the sum that the hub names.
 
-    Once checked, it is used without a connection. HF_ENDPOINT may name another hub.
+    Once checked, it is used without a connection, and stays at the commit that the revision was then, which it names
+    in `fetched.json`. HF_ENDPOINT may name another hub.
     """
     folder = cache / repository.replace("/", "--")
-    if (folder / CHECKED).exists():
+    if (folder / FETCHED).exists():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     free_mb = shutil.disk_usage(cache).free // 2**20
@@ -112,10 +115,11 @@ def fetch(repository: str, revision: str, cache: Path, size_mb: int) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
         url = hf_hub_url(repository, WEIGHTS, revision=revision, endpoint=endpoint)
-        expected = get_hf_file_metadata(url, endpoint=endpoint).etag  # no connection shows here
+        weights = get_hf_file_metadata(url, endpoint=endpoint)  # no connection shows here
+        commit = weights.commit_hash or revision
         snapshot_download(
             repository,
-            revision=revision,
+            revision=commit,  # all files of one commit, even where the revision moves meanwhile
             local_dir=folder,
             allow_patterns=FILES,
             endpoint=endpoint,
@@ -131,9 +135,25 @@ def fetch(repository: str, revision: str, cache: Path, size_mb: int) -> Path:
             f"{repository} is not here yet and could not be fetched: is there a connection? "
             f"What came so far is kept; start again to go on. ({type(error).__name__})"
         ) from error
-    found = file_sha256(folder / WEIGHTS)
+    found, expected = file_sha256(folder / WEIGHTS), weights.etag
     if expected and len(expected) == hashlib.sha256().digest_size * 2 and found != expected:
         (folder / WEIGHTS).unlink()
         raise BadInput(f"The weights of {repository} arrived damaged; start again to fetch them.")
-    (folder / CHECKED).write_text(found + "\n", encoding="utf-8")
+    record = {
+        "repository": repository,
+        "revision": revision,
+        "commit": commit,
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weights_sha256": found,
+    }
+    (folder / FETCHED).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def origin(folder: Path) -> str:
+    """Where a checkpoint folder came from, as REPOSITORY@COMMIT; empty where it was not fetched."""
+    try:
+        record = json.loads((folder / FETCHED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    return f"{record['repository']}@{record['commit']}"

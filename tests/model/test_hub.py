@@ -101,6 +101,22 @@ def test_a_checkpoint_is_fetched_once_and_then_used_offline(
     assert len(Hub.asked) == n_asked
 
 
+def test_a_branch_is_resolved_once_and_the_commit_kept(server: str, tmp_path: Path) -> None:
+    folder = hub.fetch("some/pair", "main", tmp_path, 1)
+    record = json.loads((folder / "fetched.json").read_text())
+    assert (record["revision"], record["commit"]) == ("main", COMMIT)
+    assert record["weights_sha256"] == load_checkpoint(folder).sha256
+    assert hub.origin(folder) == f"some/pair@{COMMIT}"
+    assert Hub.asked[0] == "/some/pair/resolve/main/model.safetensors"
+    assert not [
+        path for path in Hub.asked[1:] if "main" in path
+    ]  # all files of that commit, wherever the branch goes meanwhile
+    n_asked = len(Hub.asked)
+    assert hub.fetch("some/pair", "main", tmp_path, 1) == folder
+    assert len(Hub.asked) == n_asked
+    assert hub.origin(Hub.folder) == ""  # not fetched
+
+
 def test_damaged_weights_are_not_kept(server: str, tmp_path: Path) -> None:
     Hub.etag = "0" * 64
     with pytest.raises(BadInput, match="damaged"):
