@@ -47,6 +47,12 @@ def serve(argv: list[str]) -> None:
     parser.add_argument("--base", help="folder of the base checkpoint")
     parser.add_argument("--tuned", help="folder of the tuned checkpoint")
     parser.add_argument("--pair", metavar="NAME", help="fetch a known pair once: see the README")
+    parser.add_argument(
+        "--more",
+        action="append",
+        metavar="NAME=DIR",
+        help="another checkpoint for /v1, read at its first use, or a folder of them; may be given again",
+    )
     args = parser.parse_args(argv)
     if args.pair:
         args.base, args.tuned = fetched_pair(args.pair)
@@ -55,6 +61,7 @@ def serve(argv: list[str]) -> None:
         "port": args.port,
         **({"dois_treinos_base": args.base} if args.base else {}),
         **({"dois_treinos_tuned": args.tuned} if args.tuned else {}),
+        **({"dois_treinos_more": args.more} if args.more else {}),
     }
     settings = Settings(**changes)
     listener = listen(settings.host, settings.port)
@@ -88,10 +95,13 @@ def print_addresses(settings: Settings, port: int) -> None:
 
 
 def fetched_pair(name: str) -> tuple[Path, Path]:
-    """Folders of a pair of others, fetched where it is not here yet."""
-    from model.hub import fetch_pair
+    """Folders of a pair of others, fetched where it is not here yet; says which commits these are."""
+    from model.hub import fetch_pair, origin
 
-    return fetch_pair(name, Path("data") / "pairs")
+    folders = fetch_pair(name, Path("data") / "pairs")
+    for folder in folders:
+        print(f"  {origin(folder)}")
+    return folders
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -157,9 +167,12 @@ def export(argv: list[str]) -> None:
 
 
 def named_checkpoints() -> dict[str, Path]:
-    """What `base` and `tuned` mean: the embedded pair, or what the environment says."""
+    """What `base` and `tuned` mean: the embedded pair, or what the environment says; and others that it names."""
+    from model.shelf import find_checkpoints
+
     settings = Settings()
-    return {"base": settings.dois_treinos_base, "tuned": settings.dois_treinos_tuned}
+    pair = {"base": settings.dois_treinos_base, "tuned": settings.dois_treinos_tuned}
+    return pair | find_checkpoints(settings.dois_treinos_more, taken=pair)
 
 
 def doctor(argv: list[str]) -> None:
@@ -197,14 +210,19 @@ def check_backend() -> str:
 
 
 def check_checkpoints(settings: Settings) -> str:
-    from app.main import load_sources
+    from app.main import find_more, load_sources
     from model.checkpoint import Checkpoint
+    from model.hub import origin
 
-    return ", ".join(
-        f"{role} {source.sha256[:12]}, as recorded"
+    more = find_more(settings)
+    found = [
+        f"{role} {source.sha256[:12]}, {origin(source.folder) or 'as recorded'}"
         if isinstance(source, Checkpoint)
         else f"{role} is {source.name} on {source.url}"
         for role, source in load_sources(settings).items()
+    ]
+    return ", ".join(
+        [*found, *(f"{name} in {folder}, not read yet" for name, folder in more.items())]
     )
 
 

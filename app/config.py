@@ -1,9 +1,10 @@
 """Every environment variable, in one frozen record."""
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app import PROJECT
 
@@ -33,6 +34,13 @@ class Settings(BaseSettings):
         "tuned", description="the tuned model's name on its server"
     )
     dois_treinos_api_key: SecretStr = Field(SecretStr(""), description="key for those servers")
+    dois_treinos_more: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="more checkpoints for /v1: name=DIR,name2=DIR2; a DIR of checkpoints is all of them",
+    )
+    dois_treinos_more_mb: int = Field(
+        2048, ge=1, description="memory for the weights of those; the longest unused leaves"
+    )
     dois_treinos_exact: bool = Field(
         False, description="float32: the same seed gives the same text in any company, but slower"
     )
@@ -52,3 +60,11 @@ class Settings(BaseSettings):
     trusted_origins: list[str] = Field(
         [], description='other origins whose forms are accepted, as JSON: ["https://…"]'
     )
+
+    @field_validator("dois_treinos_more", mode="before")
+    @classmethod
+    def at_commas(cls, value: Any) -> Any:
+        """The environment has one text, the command line a list."""
+        if isinstance(value, str):
+            return tuple(entry for part in value.split(",") if (entry := part.strip()))
+        return value

@@ -1,9 +1,11 @@
 """Joins the parts: `create_app` from parts that are there, `from_settings` from the world outside."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -45,12 +47,21 @@ from model.checkpoint import load_checkpoint
 from model.errors import BrokenCheckpoint
 from model.pair import load_pair
 from model.remote import RemoteModel
+from model.shelf import find_checkpoints, memory_bytes
 
 MAX_BODY_BYTES = 256 * 1024  # the box itself takes no more than 20,000 characters
 
 
-def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source]) -> FastAPI:
-    """The web app around a database that is up to date and models that are loaded, or on other servers."""
+def create_app(
+    settings: Settings,
+    db: Database,
+    sources: Mapping[Role, Source],
+    more: Mapping[str, Path] | None = None,
+) -> FastAPI:
+    """The web app around a database that is up to date and models that are loaded, or on other servers.
+
+    `more`: checkpoint folders by name, read when another program asks for them.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +71,8 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
             leave_grace_s=settings.leave_grace_s,
             is_exact=settings.dois_treinos_exact,
             n_threads=settings.engine_threads,
+            more=more,
+            max_more_bytes=settings.dois_treinos_more_mb * 2**20,
         )
         await db.write(exchanges.close_abandoned)
         ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
@@ -116,12 +129,13 @@ def create_app(settings: Settings, db: Database, sources: Mapping[Role, Source])
 def from_settings(settings: Settings) -> FastAPI:
     """Load the models, bring the database up to date, make the app. Unusable says what is wrong."""
     try:
+        more = find_more(settings)
         sources = load_sources(settings)
     except BrokenCheckpoint as error:
         raise Unusable(str(error)) from error
     db = Database(settings.database_url)
     db.upgrade()
-    return create_app(settings, db, sources)
+    return create_app(settings, db, sources, more)
 
 
 def load_sources(settings: Settings) -> dict[Role, Source]:
@@ -142,6 +156,19 @@ def load_sources(settings: Settings) -> dict[Role, Source]:
     if Role.TUNED not in found:
         found[Role.TUNED] = load_checkpoint(settings.dois_treinos_tuned)
     return {role: found[role] for role in Role}
+
+
+def find_more(settings: Settings) -> dict[str, Path]:
+    """Folders of the checkpoints beside the pair, looked at but not read."""
+    more = find_checkpoints(settings.dois_treinos_more, taken=list(Role))
+    for name, folder in more.items():
+        n_mb = math.ceil(memory_bytes(folder) / 2**20)
+        if n_mb > settings.dois_treinos_more_mb:
+            raise BrokenCheckpoint(
+                f"{name} ({folder}) takes about {n_mb:,} MB of memory; DOIS_TREINOS_MORE_MB allows "
+                f"{settings.dois_treinos_more_mb:,}."
+            )
+    return more
 
 
 class CachedFiles(StaticFiles):

@@ -95,7 +95,13 @@ def test_every_pair_that_can_be_fetched_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for name, preset in PRESETS.items():
         row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` |"))
-        for value in (preset.base, preset.tuned, preset.licence, f"{preset.download_mb:,} MB"):
+        for value in (
+            f"{preset.base} `{preset.base_revision[:7]}`",
+            f"{preset.tuned} `{preset.tuned_revision[:7]}`",
+            preset.licence,
+            f"{preset.download_mb:,} MB",
+            f"{preset.memory_mb:,} MB",
+        ):
             assert value in row
 
 

@@ -1,6 +1,7 @@
 """An OpenAI-compatible API at /v1: other programs talk to the hosted checkpoints.
 
-`base` continues texts (/v1/completions); `tuned` also holds conversations (/v1/chat/completions).
+`base` continues texts (/v1/completions); `tuned` also holds conversations (/v1/chat/completions). Others that the server
+was told of (DOIS_TREINOS_MORE) are read when they are first asked for.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ def create_api() -> FastAPI:
     """The API as an app of its own, with errors in OpenAI's form; mounted at /v1."""
     api = FastAPI(title="Dois Treinos, OpenAI-compatible", docs_url=None, redoc_url=None)
     api.add_api_route("/models", list_models)
-    api.add_api_route("/models/{model}", show_model)
+    api.add_api_route("/models/{model:path}", show_model)
     api.add_api_route("/completions", complete_text, methods=["POST"])
     api.add_api_route("/chat/completions", complete_chat, methods=["POST"])
     api.add_exception_handler(AppError, show_error)
@@ -67,18 +68,18 @@ def create_api() -> FastAPI:
 
 
 async def list_models(services: ServicesDep) -> dict[str, Any]:
-    names = completions.models(services.generation)
-    return {"object": "list", "data": [_model(name) for name in names]}
+    return {"object": "list", "data": [_model(name) for name in services.generation.names]}
 
 
 async def show_model(services: ServicesDep, model: str) -> dict[str, Any]:
-    completions.find(services.generation, model)
+    if model not in services.generation.names:
+        raise completions.missing(model)
     return _model(model)
 
 
 async def complete_text(request: Request, services: ServicesDep, body: CompletionBody) -> Response:
     """Continue one text or several."""
-    ask = completions.ask_texts(
+    ask = await completions.ask_texts(
         services.generation,
         body.model,
         body.prompts,
@@ -110,7 +111,7 @@ async def complete_chat(request: Request, services: ServicesDep, body: ChatBody)
         completions.message(is_answer=m.role == "assistant", text=m.text) for m in body.messages
     ]
     max_tokens = body.max_completion_tokens or body.max_tokens or completions.TO_THE_END
-    ask = completions.ask_chat(
+    ask = await completions.ask_chat(
         services.generation, body.model, messages, body.how(max_tokens), body.n
     )
     form = _Form("chatcmpl", "chat.completion", body.model)

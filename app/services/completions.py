@@ -1,12 +1,13 @@
 """Texts for other programs: many at once from one checkpoint, with scores where they are asked for."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 
-from app.errors import N_, Busy, Invalid, NotFound
+from app.errors import N_, AppError, Busy, Invalid, NotFound
 from app.services.generation import GenerationService
 from model.chat import Message, raw_prompt
 from model.checkpoint import Checkpoint
@@ -16,6 +17,8 @@ from model.errors import BadInput
 from model.inspect import TokenScore, readable, score_tokens
 from model.tokenizer import DOCUMENT
 from model.worker import Ending
+
+log = logging.getLogger(__name__)
 
 OWNER = "api"  # all programs together are one owner, in turn with the students
 MAX_TEXTS = 128  # of one call: prompts times n
@@ -92,11 +95,7 @@ class _Reader:
         self.queue.put_nowait((self.index, event))
 
 
-def models(service: GenerationService) -> list[str]:
-    return [fact.role.value for fact in service.facts()]
-
-
-def ask_texts(
+async def ask_texts(
     service: GenerationService,
     model: str,
     prompts: Sequence[str | list[int]],
@@ -106,12 +105,12 @@ def ask_texts(
     is_written: bool = True,
 ) -> Ask:
     """Continue texts, or tokens as they are. A text begins a document. Not `is_written`: to be scored only."""
-    checkpoint = find(service, model)
+    checkpoint = await find(service, model)
     ids = [raw_prompt(checkpoint.tokenizer, p) if isinstance(p, str) else p for p in prompts]
     return _ask(model, checkpoint, ids, how, n, room=1 if is_written else 0)
 
 
-def ask_chat(
+async def ask_chat(
     service: GenerationService,
     model: str,
     messages: Sequence[Message],
@@ -119,7 +118,7 @@ def ask_chat(
     n: int,
 ) -> Ask:
     """Answer the last message of a conversation, in the envelope that the checkpoint was tuned with."""
-    checkpoint = find(service, model)
+    checkpoint = await find(service, model)
     if checkpoint.chat_template is None:
         raise Invalid(
             N_("O modelo %(model)s só continua textos: use /v1/completions."), model=model
@@ -136,10 +135,22 @@ def message(*, is_answer: bool, text: str) -> Message:
     return {"role": "assistant" if is_answer else "user", "content": text}
 
 
-def find(service: GenerationService, model: str) -> Checkpoint:
-    checkpoint = service.checkpoint(model)
+def missing(model: str) -> NotFound:
+    return NotFound(N_("Não há aqui um modelo chamado %(model)s."), model=model)
+
+
+async def find(service: GenerationService, model: str) -> Checkpoint:
+    """A checkpoint that is in memory. What is wrong with its folder is for the terminal, not for every client."""
+    try:
+        checkpoint = await service.open(model)
+    except (BadInput, OSError) as error:
+        log.error("%s cannot be read: %s", model, error)
+        sentence = N_(
+            "O modelo %(model)s não pôde ser carregado; o terminal do servidor diz por quê."
+        )
+        raise AppError(sentence, model=model) from error
     if checkpoint is None:
-        raise NotFound(N_("Não há aqui um modelo chamado %(model)s."), model=model)
+        raise missing(model)
     return checkpoint
 
 

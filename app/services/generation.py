@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +19,9 @@ from app.errors import N_, Busy, Invalid
 from app.services.facts import Facts, Source, facts_of
 from app.services.jobs import Job, Reader, Save, Writer
 from app.tables import Envelope, Role, Side
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, load_checkpoint
 from model.config import SamplingParams
-from model.engine import Engine, Event, Request
+from model.engine import MAX_EXTRA_BYTES, Engine, Event, Request
 from model.evaluate import prompt_ids
 from model.inspect import TokenView, view_tokens
 from model.remote import RemoteCalls, RemoteModel
@@ -51,14 +53,24 @@ class GenerationService:
         leave_grace_s: float,
         is_exact: bool = False,
         n_threads: int = 0,
+        more: Mapping[str, Path] | None = None,
+        max_more_bytes: int = MAX_EXTRA_BYTES,
     ) -> None:
-        """`n_threads`: cores that the embedded models may use; 0: all."""
+        """`n_threads`: cores that the embedded models may use; 0: all. `more`: folders that are read when asked for."""
         if n_threads:
             torch.set_num_threads(n_threads)
         self._sources, self._base = sources, sources[Role.BASE]
         self._checkpoints = {r: s for r, s in sources.items() if isinstance(s, Checkpoint)}
         checkpoints = {str(role): c for role, c in self._checkpoints.items()}
-        self.engine = Engine(checkpoints, is_exact=is_exact)
+        self._more = dict(more or {})
+        self._fresh: dict[str, Checkpoint] = {}  # read, and not yet in the engine
+        self._opening = asyncio.Lock()  # one is read at a time
+        self.engine = Engine(
+            checkpoints,
+            is_exact=is_exact,
+            on_demand={name: partial(self._load, name) for name in self._more},
+            max_extra_bytes=max_more_bytes,
+        )
         self.max_jobs, self.leave_grace_s = max_jobs, leave_grace_s
         self.jobs: dict[str, Job] = {}
         self.worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
@@ -109,9 +121,27 @@ class GenerationService:
             params=SamplingParams(max_tokens=MAX_ANSWER_TOKENS, seed=secrets.randbelow(2**31)),
         )
 
-    def checkpoint(self, name: str) -> Checkpoint | None:
-        """A hosted checkpoint by its role's name."""
-        return next((c for role, c in self._checkpoints.items() if role == name), None)
+    @property
+    def names(self) -> list[str]:
+        """What can be asked for by name: the two sides, and what is read on demand."""
+        return [*(role.value for role in Role), *self._more]
+
+    async def open(self, name: str) -> Checkpoint | None:
+        """A checkpoint by its name, read where it is not in memory: beside the engine, so that nobody waits for it."""
+        if name not in self._more:
+            return next((c for role, c in self._checkpoints.items() if role == name), None)
+        async with self._opening:
+            try:
+                if name not in self.engine.loaded:
+                    self._fresh[name] = await asyncio.to_thread(load_checkpoint, self._more[name])
+                opened = self.worker.call(lambda: self.engine.open(name))
+                return await asyncio.wrap_future(opened)
+            finally:
+                self._fresh.pop(name, None)
+
+    def _load(self, name: str) -> Checkpoint:
+        """In the engine's thread: what was just read, or where it had to leave before its turn came, what is on the disk."""
+        return self._fresh.pop(name, None) or load_checkpoint(self._more[name])
 
     def view_prompt(self, sha256: str, ids: list[int]) -> list[TokenView]:
         """A prompt as the network read it, token by token; nothing where that network is not hosted now."""

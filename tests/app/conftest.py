@@ -3,16 +3,13 @@
 import os
 import shutil
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import text
-from support import by_role, missing
+from support import by_role, missing, serving
 
 from app.config import Settings
 from app.db import Database
@@ -114,13 +111,5 @@ def openai_server(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = Settings(database_url=f"sqlite:///{folder / 'test.db'}", dois_treinos_exact=True)
     db = Database(settings.database_url)
     db.upgrade()
-    config = uvicorn.Config(create_app(settings, db, by_role(pair)), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    thread.join()
+    with serving(create_app(settings, db, by_role(pair))) as address:
+        yield f"{address}/v1"
