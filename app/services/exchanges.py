@@ -33,22 +33,23 @@ DECK = (  # slide 6 of the lecture, word for word
     "Diga bem rápido: os três melhores restaurantes de Paris",
     "Diga bem rápido: qual a cidade mais alta do Brasil?",
 )
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol to Unicode, nothing to the eye
 NOT_TEXT = N_("Isto não parece texto: há caracteres que não se podem ler.")
 SIDE_OF = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}  # on the open page, in the lecture's order
 
 
-def clean_prompt(text: str) -> str:
+def clean_prompt(text: str, max_characters: int = MAX_PROMPT_CHARACTERS) -> str:
     """The text as it is kept and asked; Invalid with a sentence where it cannot be."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
-    if not any(unicodedata.category(c)[0] not in "ZC" for c in text):  # nothing to be seen
+    if not any(unicodedata.category(c)[0] not in "ZCM" and c not in BLANK for c in text):
         if any(unicodedata.category(c) == "Cc" and not c.isspace() for c in text):
             raise Invalid(NOT_TEXT)
         raise Invalid(N_("Escreva alguma coisa primeiro."))
-    if len(text) > MAX_PROMPT_CHARACTERS:
+    if len(text) > max_characters:
         raise Invalid(
             N_("O texto tem %(n)s caracteres; cabem até %(max)s. Encurte-o e envie de novo."),
             n=len(text),
-            max=MAX_PROMPT_CHARACTERS,
+            max=max_characters,
         )
     if (
         any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text)

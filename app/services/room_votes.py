@@ -94,9 +94,7 @@ def answer(session: Session, room: Room, member: Participant, text: str) -> Huma
     if room.phase != Phase.HUMAN or round_ is None:
         raise Conflict(N_("As respostas da turma já foram encerradas."))
     rounds.check_time(room, round_, member)
-    text = clean_prompt(text)
-    if len(text) > MAX_ANSWER_CHARACTERS:
-        raise Invalid(N_("Responda em até %(n)s caracteres."), n=MAX_ANSWER_CHARACTERS)
+    text = clean_prompt(text, MAX_ANSWER_CHARACTERS)
     found = human_answer(session, round_, member)
     if found is None:
         found = HumanAnswer(round_id=round_.id, participant_id=member.id, text=text)

@@ -203,9 +203,7 @@ def participant(session: Session, room: Room, participant_id: int) -> Participan
 
 
 def rename(session: Session, room: Room, participant_id: int, pseudonym: str) -> None:
-    pseudonym = clean_prompt(" ".join(pseudonym.split()))
-    if len(pseudonym) > MAX_PSEUDONYM:
-        raise Invalid(N_("O apelido pode ter até %(n)s caracteres."), n=MAX_PSEUDONYM)
+    pseudonym = clean_prompt(" ".join(pseudonym.split()), MAX_PSEUDONYM)
     participant(session, room, participant_id).pseudonym = pseudonym
     touch(session, room_topic(room.id), phase_topic(room.id))
 
