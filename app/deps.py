@@ -1,4 +1,7 @@
-"""What routes are given: the database, the generation service, the visitor. The only reader of app.state."""
+"""What routes are given: the database, the generation service, the visitor. The only reader of app.state.
+
+They are coroutines because FastAPI sends each plain function to another thread, and waits for it, at every request.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -28,17 +31,17 @@ class Services:
     limits: Limits
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def get_token(request: Request) -> str | None:
+async def get_token(request: Request) -> str | None:
     """The visitor's cookie, if there is one; only its hash is ever stored."""
     return request.cookies.get(COOKIE)
 
 
-def get_teacher_token(request: Request) -> str | None:
+async def get_teacher_token(request: Request) -> str | None:
     return request.cookies.get(TEACHER_COOKIE)
 
 
@@ -47,7 +50,11 @@ def is_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+async def get_is_htmx(request: Request) -> bool:
+    return is_htmx(request)
+
+
 ServicesDep = Annotated[Services, Depends(get_services)]
 TeacherTokenDep = Annotated[str | None, Depends(get_teacher_token)]
 TokenDep = Annotated[str | None, Depends(get_token)]
-IsHtmxDep = Annotated[bool, Depends(is_htmx)]
+IsHtmxDep = Annotated[bool, Depends(get_is_htmx)]

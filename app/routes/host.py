@@ -113,7 +113,7 @@ class Desk:
         }
 
 
-def desk(request: Request, services: ServicesDep, is_htmx: IsHtmxDep, token: str) -> Desk:
+async def desk(request: Request, services: ServicesDep, is_htmx: IsHtmxDep, token: str) -> Desk:
     return Desk(request, services, is_htmx, token)
 
 
