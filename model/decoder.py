@@ -58,7 +58,7 @@ class FastProduct(Product):
         self.n_bytes += 2 * weight.numel()
 
     def __call__(self, x: Tensor) -> Tensor:
-        if len(x) > MAX_FEW:
+        if x.shape[0] > MAX_FEW:
             many: Tensor = torch.ops.mkldnn._linear_pointwise(
                 x.bfloat16(), self._packed, self._bias, "none", [], ""
             )

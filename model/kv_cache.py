@@ -16,6 +16,7 @@ class Pass:
     """Where the next T positions of B rows go, and what they see of the S positions that are then filled."""
 
     rows: slice
+    heads: slice  # of the (R K) heads of all rows
     positions: Tensor  # (B, T)
     slots: Tensor  # (B 2 K T,) into the (2 R K S') positions of one layer, keys then values
     mask: Tensor  # (B K, H/K T, S) added to the scores: 0 where it may look, else -inf
@@ -67,14 +68,14 @@ class KVCache:
         is_later = self._numbers[:n_visible] > positions[..., None]  # (B, T, S)
         mask = torch.where(is_later, -torch.inf, 0.0)[:, None, None]
         mask = mask.expand(-1, n_kv, n_group, -1, -1).reshape(n * n_kv, -1, n_visible)
-        return Pass(slice(first, first + n), positions, slots.flatten(), mask, n_visible)
+        rows, heads = slice(first, first + n), slice(first * n_kv, (first + n) * n_kv)
+        return Pass(rows, heads, positions, slots.flatten(), mask, n_visible)
 
     def write(self, layer: int, at: Pass, new: Tensor) -> tuple[Tensor, Tensor]:
         """Keep keys and values (B, 2 K, T, D); return all of the rows so far, apart: (B K, S, D) twice."""
-        kept = self.kept[layer]  # (2, R, K, S', D)
-        kept.view(-1, kept.shape[-1]).index_copy_(0, at.slots, new.reshape(-1, kept.shape[-1]))
-        seen = kept[:, at.rows].flatten(1, 2)[:, :, : at.n_visible]
-        return seen[0], seen[1]
+        slots, keys, values = self._views[layer]
+        slots.index_copy_(0, at.slots, new.reshape(-1, new.shape[-1]))
+        return keys[at.heads, : at.n_visible], values[at.heads, : at.n_visible]
 
     def advance(self, at: Pass, n_new: Sequence[int]) -> None:
         """The rows of the pass are longer now, each by its own number."""
@@ -108,10 +109,16 @@ class KVCache:
             self.kept[:, :, :had_rows, :, :had_positions] = had
 
     def _allocate(self, n_rows: int, n_positions: int) -> None:
-        """Empty memory, and for each row the slots (R, 2 K) at which its keys and values begin in a layer."""
+        """Empty memory, and for each row the slots (R, 2 K) at which its keys and values begin in a layer.
+
+        Views of each layer are made here once: its slots (2 R K S', D), keys (R K, S', D) and values.
+        """
         c = self._config
         shape = (c.n_layers, 2, n_rows, c.n_kv_heads, n_positions, c.head_width)
         self.kept = torch.zeros(shape, device=self._device)
+        self._views = [
+            (layer.view(-1, c.head_width), *layer.flatten(1, 2).unbind()) for layer in self.kept
+        ]
         begins = torch.arange(0, 2 * n_rows * c.n_kv_heads * n_positions, n_positions)
         begins = begins.view(2, n_rows, -1).transpose(0, 1).flatten(1)
         self._begins = begins.to(self._device)
