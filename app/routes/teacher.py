@@ -43,6 +43,7 @@ async def show(
         status=error.status if error else 200,
         headers=PRIVATE,
         error=translate(request, error.message, **error.values) if error else "",
+        is_password_wrong=isinstance(error, Forbidden),
         min_password=teachers.MIN_PASSWORD,
         **view,
     )
