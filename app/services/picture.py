@@ -12,7 +12,7 @@ from app.services.results import expected_distinct, expected_top, spread, unifor
 from app.tables import AnswerKind
 
 LOW, HIGH = 1, 100
-MAX_BARS = 10
+MAX_BARS = 8
 LABEL_WIDTH = 6  # of a number over its column, in columns
 
 
