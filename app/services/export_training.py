@@ -36,12 +36,14 @@ def kto_rows(seen: Sequence[Seen], roles: Collection[Role] = (Role.TUNED,)) -> I
 
 
 def dpo_rows(seen: Sequence[Seen]) -> Iterator[Row]:
-    """One row for each student who preferred one answer, or gave them opposite thumbs; ties are no pairs."""
+    """One row for each student who preferred one answer, or gave them opposite thumbs; ties and equal texts are no pairs."""
     for item in filter(_is_usable, seen):
         votes = _early(item)
         found = _decision(item, votes)
         answers = {role: item.generation(role) for role in Role}
         if found is None or not all(map(_is_finished, answers.values())):
+            continue
+        if len({generation.text.strip() for generation in answers.values()}) == 1:
             continue
         vote, better = found
         worse = Role.BASE if better == Role.TUNED else Role.TUNED

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,9 @@ from app.services.export_rows import Seen, read_seen
 from app.services.export_training import dpo_rows, kto_rows
 from app.tables import Role, Room, VoteEvent, VoteKind
 
-FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+FORMULA_STARTS = "=+@＝＋－＠-"
+# A cell, and what becomes one where a spreadsheet takes the semicolon, as in Brazil, and so no quote for what it is.
+FORMULA = re.compile(rf'(^|[;\t\r\n])([ \xa0"]*)(?=[{FORMULA_STARTS}])')
 
 
 class Format(StrEnum):
@@ -148,8 +151,9 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 def defused(value: object) -> object:
     """Text that a spreadsheet would take for a formula gets an apostrophe, which shows it as text (OWASP)."""
-    if isinstance(value, str) and value.lstrip(" \xa0").startswith(FORMULA_STARTS):
-        return f"'{value}"
+    if isinstance(value, str):
+        text = FORMULA.sub(r"\1'\2", value)
+        return f"'{text}" if text.startswith(("\t", "\r", "\n")) else text
     if isinstance(value, bool):
         return int(value)
     return value

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.cli import main
 from app.db import Database
 from app.security import hash_token
 from app.services.exports import Format, defused, export
+from app.services.exports import table as table_text
 from app.tables import (
     AnswerKind,
     Author,
@@ -111,10 +113,25 @@ def test_no_cell_is_a_formula(db: Database) -> None:
     db.write_now(work)
 
 
-@pytest.mark.parametrize("text", ["=1", " =1", "+1", "-1", "@a", "\t=1", "\r1", "＝1"])
+@pytest.mark.parametrize("text", ["=1", " =1", "+1", "-1", "@a", "\r1", "＝1", '"=1'])
 def test_what_begins_like_a_formula_is_text(text: str) -> None:
     assert defused(text) == f"'{text}"
     assert defused(f"a{text}") == f"a{text}"
+
+
+@pytest.mark.parametrize("start", [";", "; ", "\n", "\r\n", "\t", ';"'])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_no_cell_is_a_formula_where_the_semicolon_parts_cells(start: str, sign: str) -> None:
+    """A spreadsheet set to Brazil opens the file with the semicolon, and the quotes around a cell mean nothing to it."""
+    line = table_text([{"round": 1, "prompt": f"uva{start}{sign}HYPERLINK(1);fim"}])
+    cells = re.split(r"[;\t\r\n]", line)
+    assert any("HYPERLINK" in cell for cell in cells)
+    assert not [cell for cell in cells if cell.lstrip(' "').startswith(("=", "+", "-", "@"))]
+
+
+def test_a_text_in_a_cell_stays_itself() -> None:
+    assert defused("1+1=2; e daí? a-b@c") == "1+1=2; e daí? a-b@c"
+    assert defused(-1) == -1
 
 
 def test_only_consented_blind_early_finished_votes_become_training_rows(db: Database) -> None:
@@ -201,6 +218,19 @@ def test_pairs_come_from_a_choice_or_from_opposite_thumbs(db: Database) -> None:
         assert rows[0]["chosen"] == [{"role": "assistant", "content": "37"}]
         assert rows[0]["rejected"][0]["content"].startswith(" e mais um")
         assert rows[2]["provenance"]["vote"] == "thumb"
+
+    db.write_now(work)
+
+
+def test_two_equal_texts_are_no_pair(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = Classroom(session)
+        round_ = room.round(texts={Role.BASE: " 37", Role.TUNED: "37"})
+        exposure = room.show(round_, room.people(1)[0])
+        room.prefer(exposure, Choice.LEFT)
+        room.thumb(exposure, L, 1)
+        assert lines(session, room, Format.DPO) == []
+        assert len(lines(session, room, Format.KTO)) == 1
 
     db.write_now(work)
 
