@@ -39,8 +39,8 @@ class GuessSplit:
 
     @property
     def compares(self) -> bool:
-        """Whether both groups chose."""
-        return self.right.share.n > 0 and self.wrong.share.n > 0
+        """Whether enough of both groups chose; one alone is no group, and is left alone."""
+        return min(self.right.share.n, self.wrong.share.n) > 1
 
     @property
     def p(self) -> float:

@@ -133,19 +133,21 @@ def test_who_saw_through_the_blinding_is_told_apart(db: Database) -> None:
     assert '<th scope="row">errado</th><td>4</td><td>0</td><td>0</td><td>0</td>' in text
 
 
-def test_one_who_was_wrong_may_be_chance_and_none_is_no_comparison(db: Database) -> None:
-    def work(session: Session) -> RoundResults:
-        room = Classroom(session)
+def test_two_who_were_wrong_may_be_chance_and_one_is_no_group(db: Database) -> None:
+    def work(session: Session, code: str, n_wrong: int) -> RoundResults:
+        room = Classroom(session, code)
         round_ = room.round()
         for i, person in enumerate(room.people(12)):
             exposure = room.show(round_, person, Side.LEFT)
             room.prefer(exposure, Choice.RIGHT if i < 4 else Choice.LEFT)
-            room.guess(exposure, Side.LEFT if i == 0 else Side.RIGHT)
+            room.guess(exposure, Side.LEFT if i < n_wrong else Side.RIGHT)
         return round_results(session, round_.id)
 
-    text = re.sub(r"\s+", " ", draw(ALL, db.write_now(work)))
-    assert "A diferença pode ser acaso (chance: 333 em 1.000)." in text  # 4 of 12
-    everybody = draw(ALL, db.write_now(lambda s: a_round(s, 20, code="OUTRA2")))
+    two = draw(ALL, db.write_now(lambda s: work(s, "DUAS22", 2)))
+    assert "A diferença pode ser acaso (chance: 91 em 1.000)." in two  # 6 of 66 pairs
+    assert "dos que acertaram" in two
+    assert "dos que acertaram" not in draw(ALL, db.write_now(lambda s: work(s, "UMA222", 1)))
+    everybody = draw(ALL, db.write_now(lambda s: a_round(s, 20, code="TODAS2")))
     assert "dos que acertaram" not in everybody
 
 
