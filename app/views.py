@@ -1,7 +1,7 @@
 """What the templates are given: plain records, made from rows and running jobs."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from sqlalchemy.orm import Session
@@ -10,7 +10,7 @@ from app.services import votes
 from app.services.exchanges import SIDE_OF, generation_on
 from app.services.facts import Facts
 from app.services.generation import GenerationService
-from app.services.jobs import Job
+from app.services.jobs import Job, Result
 from app.tables import Checkpoint, Exposure, Finish, Role, Side
 from model.inspect import TokenView
 
@@ -56,6 +56,7 @@ class ExchangeView:
     id: str | None
     prompt: str
     panes: list[PaneView]
+    job: Job | None = None  # that was in the works when this was read
 
     @property
     def is_done(self) -> bool:
@@ -97,7 +98,21 @@ def exchange_view(session: Session, exposure: Exposure, works: Works) -> Exchang
     """What a visitor sees of an exchange: the running job's text where there is one."""
     thumbs = votes.current_thumbs(session, exposure)
     panes = [pane_view(exposure, side, thumbs.get(side), works) for side in Side]
-    return ExchangeView(id=exposure.public_id, prompt=exposure.prompt.text, panes=panes)
+    job = works.jobs.get(exposure.public_id)
+    return ExchangeView(id=exposure.public_id, prompt=exposure.prompt.text, panes=panes, job=job)
+
+
+def finished_pane(pane: PaneView, result: Result) -> PaneView:
+    """A pane that was being filled, with the answer as it ended."""
+    assert pane.answer
+    answer = replace(
+        pane.answer,
+        text=result.text,
+        finish=result.finish,
+        n_tokens=len(result.completion_ids),
+        total_ms=result.total_ms,
+    )
+    return replace(pane, answer=answer)
 
 
 def pane_view(exposure: Exposure, side: Side, thumb: int | None, works: Works) -> PaneView:

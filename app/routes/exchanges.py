@@ -23,7 +23,7 @@ from app.services.exchanges import DECK
 from app.services.generation import Plan
 from app.services.jobs import Job, Result
 from app.tables import Exposure, Side
-from app.views import ExchangeView, Works, exchange_view
+from app.views import ExchangeView, PaneView, Works, exchange_view, finished_pane
 
 router = APIRouter(prefix="/exchanges")
 
@@ -138,13 +138,13 @@ async def stream(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Both sides in one stream. `left` and `right` say how many characters the page already shows."""
-    await load(services, token, public_id)  # NotFound before the first byte is sent
+    view = await load(services, token, public_id)  # NotFound before the first byte is sent
     shown = {Side.LEFT: left, Side.RIGHT: right}
     if match := re.fullmatch(r"(\d+)-(\d+)", last_event_id or ""):
         shown = {Side.LEFT: int(match[1]), Side.RIGHT: int(match[2])}
     stop = anyio.Event()  # set when the server is told to exit
     return EventSourceResponse(
-        events(request, services, token, public_id, shown, stop),
+        events(request, services, view, shown, stop),
         ping=15,
         sep="\n",
         shutdown_event=stop,
@@ -156,26 +156,28 @@ async def stream(
 async def events(
     request: Request,
     services: Services,
-    token: str | None,
-    public_id: str,
+    view: ExchangeView,
     shown: dict[Side, int],
     stop: anyio.Event,
 ) -> AsyncIterator[dict[str, str]]:
-    """New text for each side as it comes; the whole answer when a side is finished; then `done`."""
-    job = services.generation.jobs.get(public_id)
+    """New text for each side as it comes; the whole answer when a side is finished; then `done`.
+
+    `view`: the exchange as the database has it now.
+    """
+    job, panes = view.job, {pane.side: pane for pane in view.panes}
     finished: set[Side] = set()
     if job is None:  # finished before the browser came
         for side in Side:
-            yield {"data": await answer_part(request, services, token, public_id, side)}
+            yield {"data": answer_part(request, panes[side])}
         yield {"event": "done", "data": "1"}
         return
     with services.generation.watching(job):
         while len(finished) < len(Side):
             change = job.change
-            parts = [text_part(request, public_id, side, job, shown) for side in Side]
+            parts = [text_part(request, job, side, shown) for side in Side]
             for side in job.saved - finished:
                 finished.add(side)
-                parts.append(await answer_part(request, services, token, public_id, side))
+                parts.append(answer_part(request, finished_pane(panes[side], job.results[side])))
             if data := "".join(parts):
                 yield {"id": f"{shown[Side.LEFT]}-{shown[Side.RIGHT]}", "data": data}
                 n_jobs = len(services.generation.jobs)
@@ -199,21 +201,15 @@ async def first_of(change: asyncio.Event, stop: anyio.Event) -> None:
         group.start_soon(wait, stop)
 
 
-def text_part(
-    request: Request, public_id: str, side: Side, job: Job, shown: dict[Side, int]
-) -> str:
+def text_part(request: Request, job: Job, side: Side, shown: dict[Side, int]) -> str:
     """The characters of one side that the page does not show yet."""
     text = job.results[side].text
     new, shown[side] = text[shown[side] :], max(shown[side], len(text))
     if not new:
         return ""
-    return to_html(request, "exchanges/_text_part.html", exchange_id=public_id, side=side, new=new)
+    return to_html(request, "exchanges/_text_part.html", exchange_id=job.key, side=side, new=new)
 
 
-async def answer_part(
-    request: Request, services: Services, token: str | None, public_id: str, side: Side
-) -> str:
+def answer_part(request: Request, pane: PaneView) -> str:
     """One side's whole pane, thumbs and all, in the place of the one that was being filled."""
-    view = await load(services, token, public_id)
-    pane = next(p for p in view.panes if p.side == side)
     return to_html(request, "exchanges/_answer_part.html", pane=pane)

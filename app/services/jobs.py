@@ -42,7 +42,7 @@ class Job:
     def __init__(self, key: str) -> None:
         self.key = key
         self.results = {side: Result() for side in Side}
-        self.saved: set[Side] = set()  # finished, and in the database
+        self.saved: set[Side] = set()  # finished, and in the database or lost
         self.writers: list[Reader] = []
         self.n_watchers = 0
         self.leave_timer: asyncio.TimerHandle | None = None
@@ -125,6 +125,8 @@ class Writer:
             except Exception as error:  # locked, restarting, full: it may pass
                 log.error("an answer could not be saved yet: %s", type(error).__name__)
                 await asyncio.sleep(delay_s)
+        else:
+            self.result.text, self.result.finish = "", Finish.ERROR
         self.job.saved.add(self.side)
         if self.job.is_done:
             self.keeper.release(self.job)
