@@ -5,7 +5,7 @@ BEGIN IMMEDIATE, so that a write never fails half-way for want of the lock.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,8 +23,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.errors import Unusable
 from app.events import Hub, PostgresListener
+from app.together import Together
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+ForMany = Callable[[Session, str, list[Item]], Sequence[T | Exception]]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_TIMEOUT_MS = 5000
 CLAIM_SPACE, UPGRADE_SPACE = 24_001, 24_002  # of advisory locks
@@ -67,6 +70,7 @@ class Database:
         self._writers = ThreadPoolExecutor(n_writers, "db-write")
         self._readers = ThreadPoolExecutor(4, "db-read")
         self.hub = Hub()
+        self._together: dict[Any, Together[Any, Any]] = {}
 
     def write_now(self, work: Callable[[Session], T]) -> T:
         """One transaction, in the calling thread."""
@@ -93,6 +97,22 @@ class Database:
     async def read(self, work: Callable[[Session], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    async def write_together(self, work: ForMany[Item, T], room: str, item: Item) -> T:
+        """As `write`, in one transaction with what else is asked of this room at the moment.
+
+        An item that `work` refuses is an exception among its results: the others are committed.
+        """
+        return await self._do_together(self.write, work, room, item)
+
+    async def read_together(self, work: ForMany[Item, T], room: str, item: Item) -> T:
+        return await self._do_together(self.read, work, room, item)
+
+    async def _do_together(self, do: Any, work: ForMany[Item, T], room: str, item: Item) -> T:
+        if work not in self._together:
+            self._together[work] = Together(lambda room, items: do(lambda s: work(s, room, items)))
+        result: T = await self._together[work].do(room, item)
+        return result
 
     @asynccontextmanager
     async def claim(self, key: int) -> AsyncIterator[bool]:

@@ -5,7 +5,7 @@ the same way.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
@@ -13,9 +13,9 @@ from typing import Self
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from app.services import exchanges, room_votes, rooms, rounds
+from app.services import exchanges, exposures, room_votes, rooms, rounds
 from app.services.ballots import Verdict, verdict_of
-from app.services.room_votes import MyVotes
+from app.services.room_votes import MyVotes, Votes
 from app.tables import (
     AnswerKind,
     Exposure,
@@ -162,6 +162,14 @@ class Stage:
         return replace(self, share=self.share_at(at))
 
 
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """Who looks at a room: the cookie, and the jobs that were at work before the database was read."""
+
+    cookie: str | None
+    works: Works
+
+
 def look(
     session: Session, code: str, cookie: str | None, works: Works, *, draws: bool = False
 ) -> Stage:
@@ -169,8 +177,71 @@ def look(
 
     draws  whether the sides may be drawn, in a transaction that writes; else NotDrawn says that they must be
     """
+    (stage,) = (look_and_draw if draws else look_all)(session, code, [Browser(cookie, works)])
+    return stage
+
+
+def look_all(session: Session, code: str, browsers: Sequence[Browser]) -> list[Stage]:
+    """The stages of many, of a room that is read once for all of them. NotDrawn if it must be for one."""
+    return _look(session, code, browsers, draws=False)
+
+
+def look_and_draw(session: Session, code: str, browsers: Sequence[Browser]) -> list[Stage]:
+    return _look(session, code, browsers, draws=True)
+
+
+def _look(session: Session, code: str, browsers: Sequence[Browser], *, draws: bool) -> list[Stage]:
     room = rooms.by_code(session, code)
-    member = rooms.member(session, room, cookie)
+    members = rooms.members(session, room, [browser.cookie for browser in browsers])
+    scene = _scene(session, room, [m for m in members.values() if not m.removed_at], draws=draws)
+    return [_stage(session, scene, members.get(b.cookie), b.works) for b in browsers]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What the phones that look at the same moment share, and what is each one's, by participant."""
+
+    at: datetime
+    room: Room
+    round_: Round | None
+    answers: Mapping[int, str] = field(default_factory=dict)
+    shown: Mapping[int, Exposure] = field(default_factory=dict)
+    votes: Votes = field(default_factory=dict)
+    result: ClassResult | None = None
+    second_result: ClassResult | None = None
+
+
+def _scene(session: Session, room: Room, inside: list[Participant], *, draws: bool) -> _Scene:
+    round_ = rounds.current(session, room)
+    scene = _Scene(at=now(), room=room, round_=round_)
+    if round_ is None:
+        return scene
+    if room.phase == Phase.LOBBY:
+        was_revealed = round_.revealed_at is not None
+        return replace(scene, result=class_result(session, round_, 1) if was_revealed else None)
+    if room.phase == Phase.HUMAN:
+        return replace(scene, answers=room_votes.answers_of(session, round_, inside))
+    if round_.released_at is None:  # both are being written
+        return scene
+    shown = exposures.shown(session, round_, inside)
+    may_draw = room.phase in (Phase.ANSWERS, *rounds.OPEN_TO_VOTES)
+    if len(shown) < len(inside) and may_draw and round_.base_id and round_.tuned_id:
+        if not draws:
+            raise NotDrawn
+        rounds.hold(session, room)  # it cannot be erased in between
+        shown = exposures.draw(session, round_, inside)
+    is_reveal, is_second = room.phase == Phase.REVEAL, room.vote_round == 2
+    return replace(
+        scene,
+        shown=shown,
+        votes=room_votes.votes_on(session, [exposure.id for exposure in shown.values()]),
+        result=class_result(session, round_, 1) if is_reveal else None,
+        second_result=class_result(session, round_, 2) if is_reveal and is_second else None,
+    )
+
+
+def _stage(session: Session, scene: _Scene, member: Participant | None, works: Works) -> Stage:
+    room, round_ = scene.room, scene.round_
     outer = Stage(code=room.code, phase=OUTSIDE, room_id=room.id, erase_at=room.erase_at)
     if member is None:
         return outer
@@ -181,33 +252,17 @@ def look(
         pseudonym=member.pseudonym,
         consents=member.consents_to_training,
         vote_round=room.vote_round,
+        result=scene.result,
+        second_result=scene.second_result,
     )
     if member.removed_at is not None:
-        return replace(known, phase=REMOVED)
-    round_ = rounds.current(session, room)
+        return replace(known, phase=REMOVED, result=None, second_result=None)
     if room.phase == Phase.LOBBY or round_ is None:
-        return _lobby(session, room, member, round_, known, works)
-    return _in_round(session, room, member, round_, known, draws=draws)
-
-
-def _lobby(
-    session: Session,
-    room: Room,
-    member: Participant,
-    last: Round | None,
-    known: Stage,
-    works: Works,
-) -> Stage:
-    own = None
-    if room.allows_free_play and (exposure := exchanges.latest(session, member)):
-        own = own_view(session, exposure, works)
-    was_revealed = last is not None and last.revealed_at is not None
-    return replace(
-        known,
-        allows_free_play=room.allows_free_play,
-        own=own,
-        result=class_result(session, last, 1) if last and was_revealed else None,
-    )
+        own = None
+        if room.allows_free_play and (exposure := exchanges.latest(session, member)):
+            own = own_view(session, exposure, works)
+        return replace(known, allows_free_play=room.allows_free_play, own=own)
+    return _in_round(scene, round_, member, known)
 
 
 def own_view(session: Session, exposure: Exposure, works: Works) -> Own:
@@ -219,10 +274,8 @@ def own_view(session: Session, exposure: Exposure, works: Works) -> Own:
     )
 
 
-def _in_round(
-    session: Session, room: Room, member: Participant, round_: Round, known: Stage, *, draws: bool
-) -> Stage:
-    at = now()
+def _in_round(scene: _Scene, round_: Round, member: Participant, known: Stage) -> Stage:
+    room, at = scene.room, scene.at
     countdown = Countdown.of(room, round_, member, at)
     known = replace(
         known,
@@ -233,33 +286,25 @@ def _in_round(
         countdown=countdown,
     )
     if room.phase == Phase.HUMAN:
-        answer = room_votes.human_answer(session, round_, member)
-        return replace(known, my_answer=answer.text if answer else "")
-    if round_.released_at is None:  # both are being written
+        return replace(known, my_answer=scene.answers.get(member.id, ""))
+    if round_.released_at is None:
         return replace(known, share=0.0)
-    exposure = room_votes.exposure(session, round_, member)
-    may_draw = room.phase in (Phase.ANSWERS, *rounds.OPEN_TO_VOTES)
-    if exposure is None and may_draw and round_.base is not None and round_.tuned is not None:
-        if not draws:
-            raise NotDrawn
-        rounds.hold(session, room)  # it cannot be erased in between
-        exposure = room_votes.expose(session, round_, member)
-    panes = _panes(round_, exposure, names_known=known.names_known)
-    first = room_votes.my_votes(session, exposure, 1) if exposure else MyVotes()
+    exposure = scene.shown.get(member.id)
+    first, second = (
+        scene.votes.get((exposure.id, number), MyVotes()) if exposure else MyVotes()
+        for number in (1, 2)
+    )
     is_second = room.vote_round == 2
-    mine = room_votes.my_votes(session, exposure, 2) if exposure and is_second else first
-    is_reveal = room.phase == Phase.REVEAL
+    mine = second if is_second else first
     return replace(
         known,
-        panes=panes,
+        panes=_panes(round_, exposure, names_known=known.names_known),
         share=rounds.released_share(round_, at) if room.phase == Phase.ANSWERS else 1.0,
         share_at=lambda at: rounds.released_share(round_, at),
         is_exposed=exposure is not None,
         is_released=True,
         taps=Taps(code=room.code, votes=mine, is_over=bool(countdown and countdown.is_over)),
         first_votes=first if is_second else None,
-        result=class_result(session, round_, 1) if is_reveal else None,
-        second_result=class_result(session, round_, 2) if is_reveal and is_second else None,
     )
 
 

@@ -17,8 +17,18 @@ from app.render import render, to_html, translate
 from app.routes.live import live
 from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
 from app.services import erasure, room_votes, rooms
-from app.services.room_votes import Ballot, MyVotes
-from app.student_views import CONSENT_VERSION, GONE, OUTSIDE, NotDrawn, Stage, Taps, look
+from app.services.room_votes import Ballot, MyVotes, Tap
+from app.student_views import (
+    CONSENT_VERSION,
+    GONE,
+    OUTSIDE,
+    Browser,
+    NotDrawn,
+    Stage,
+    Taps,
+    look_all,
+    look_and_draw,
+)
 from app.tables import Choice, Participant, Room, Target, VoteKind, now
 from app.views import Works
 
@@ -45,11 +55,11 @@ register_url_convertor("room_code", RoomCode())
 
 async def load(services: Services, token: str | None, code: str) -> Stage:
     """What this browser is shown of a room; its sides are drawn when it first sees a pair."""
-    works = Works.now(services.generation)
+    code, browser = rooms.tidy_code(code), Browser(token, Works.now(services.generation))
     try:
-        return await services.db.read(lambda s: look(s, code, token, works))
+        return await services.db.read_together(look_all, code, browser)
     except NotDrawn:
-        return await services.db.write(lambda s: look(s, code, token, works, draws=True))
+        return await services.db.write_together(look_and_draw, code, browser)
 
 
 def enter(session: Session, code: str, token: str | None) -> tuple[Room, Participant]:
@@ -220,12 +230,9 @@ async def vote(
         reasons=room_votes.kinds_of(reasons),
     )
 
-    def work(session: Session) -> tuple[str, MyVotes]:
-        room, member = enter(session, code, token)
-        return room.code, room_votes.cast(session, room, member, ballot, key)
-
+    code, tap = rooms.tidy_code(code), Tap(cookie=token, ballot=ballot, key=key)
     try:
-        code, votes = await services.db.write(work)
+        votes: MyVotes = await services.db.write_together(room_votes.cast_all, code, tap)
     except Conflict as error:
         return await refuse(request, services, error, token, code, is_htmx=is_htmx)
     part = target if kind in (VoteKind.THUMB, VoteKind.REASONS) else kind

@@ -3,21 +3,21 @@
 Each checks the phase in the transaction that writes, and holds the room's row: nothing counts after closing.
 """
 
-import secrets
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import N_, Conflict, Invalid
+from app.errors import N_, AppError, Conflict, Invalid
 from app.events import room_topic, touch
-from app.services import rounds
-from app.services.exchanges import clean_prompt, new_public_id
+from app.services import exposures, rooms, rounds
+from app.services.exchanges import clean_prompt
 from app.services.rounds import OPEN_TO_VOTES
 from app.tables import (
     Choice,
@@ -38,6 +38,7 @@ from app.tables import (
 MAX_ANSWER_CHARACTERS = 100
 ONE_ANSWER = (Target.LEFT, Target.RIGHT)
 OF_THE_PAIR = (VoteKind.PREFERENCE, VoteKind.GUESS)
+_EVENTS = VoteEvent.metadata.tables["vote_event"]  # its rows as they are, not as objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,8 @@ class MyVotes:
     preference: Choice | None = None
     guess: Choice | None = None
 
-    def with_ballot(self, ballot: Ballot) -> Self:
-        """The same after one more tap."""
+    def add(self, ballot: Ballot) -> None:
+        """One more tap: what it says goes before what was said, and nothing withdraws it."""
         match ballot.kind:
             case VoteKind.THUMB:
                 self.thumbs.pop(ballot.target, None)
@@ -84,7 +85,15 @@ class MyVotes:
                 self.preference = ballot.choice
             case VoteKind.GUESS:
                 self.guess = ballot.choice
-        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tap:
+    """A ballot as it comes in: the cookie says whose it is, the key makes it one vote however often it is sent."""
+
+    cookie: str | None
+    ballot: Ballot
+    key: str
 
 
 def answer(session: Session, room: Room, member: Participant, text: str) -> HumanAnswer:
@@ -114,119 +123,139 @@ def human_answer(session: Session, round_: Round, member: Participant) -> HumanA
     return session.scalar(query)
 
 
-def exposure(session: Session, round_: Round, member: Participant) -> Exposure | None:
-    query = select(Exposure).where(
-        Exposure.round_id == round_.id, Exposure.participant_id == member.id
+def answers_of(session: Session, round_: Round, members: Collection[Participant]) -> dict[int, str]:
+    """What each of them said, by participant."""
+    query = select(HumanAnswer.participant_id, HumanAnswer.text).where(
+        HumanAnswer.round_id == round_.id,
+        HumanAnswer.participant_id.in_([member.id for member in members]),
     )
-    return session.scalar(query)
-
-
-def expose(session: Session, round_: Round, member: Participant) -> Exposure:
-    """What this person is shown, and on which side: drawn once, half of the room each way."""
-    found = exposure(session, round_, member)
-    if found is not None:
-        return found
-    if round_.base_id is None or round_.tuned_id is None:
-        raise Conflict(N_("As respostas ainda não estão prontas."))
-    # one draw at a time: two would see the same counts
-    session.execute(select(Round.id).where(Round.id == round_.id).with_for_update())
-    n_all = session.scalar(select(func.count()).where(Exposure.round_id == round_.id)) or 0
-    n_base_left = (
-        session.scalar(
-            select(func.count()).where(
-                Exposure.round_id == round_.id, Exposure.left_id == round_.base_id
-            )
-        )
-        or 0
-    )
-    is_even = 2 * n_base_left == n_all
-    is_base_left = bool(secrets.randbits(1)) if is_even else 2 * n_base_left < n_all
-    base, tuned = round_.base_id, round_.tuned_id
-    drawn = Exposure(
-        public_id=new_public_id(),
-        participant_id=member.id,
-        prompt_id=round_.prompt_id,
-        round_id=round_.id,
-        left_id=base if is_base_left else tuned,
-        right_id=tuned if is_base_left else base,
-        revealed_at=None if round_.is_blind else now(),
-    )
-    with suppress(IntegrityError), session.begin_nested():  # two windows of one phone
-        session.add(drawn)
-        session.flush()
-        return drawn
-    found = exposure(session, round_, member)
-    assert found is not None
-    return found
+    return {row.participant_id: row.text for row in session.execute(query)}
 
 
 def cast(session: Session, room: Room, member: Participant, ballot: Ballot, key: str) -> MyVotes:
     """One tap; Conflict after closing. The same key sent twice is one vote."""
     rounds.hold(session, room)
+    (mine,) = _cast(session, room, [(member, ballot, key)])
+    if isinstance(mine, AppError):
+        raise mine
+    return mine
+
+
+def cast_all(session: Session, code: str, taps: Sequence[Tap]) -> list[MyVotes | AppError]:
+    """The taps of one room that came together, in their order: what then counts of each student's, or why not."""
+    room = rooms.by_code(session, code)
+    rounds.hold(session, room)
+    members = rooms.members(session, room, [tap.cookie for tap in taps])
+    return _cast(session, room, [(members.get(tap.cookie), tap.ballot, tap.key) for tap in taps])
+
+
+def _cast(
+    session: Session, room: Room, taps: Sequence[tuple[Participant | None, Ballot, str]]
+) -> list[MyVotes | AppError]:
+    """A few statements, however many taps there are."""
     round_ = rounds.current_row(session, room)
+    refused: dict[int, AppError] = {}
+    voters: dict[int, Participant] = {}
+    for i, (member, ballot, _) in enumerate(taps):
+        try:
+            voter = rooms.active(member)
+            _check(room, round_, voter, ballot)
+            voters[voter.id] = voter
+        except AppError as error:
+            refused[i] = error
+    if not voters or round_ is None:
+        return list(refused.values())
+    shown = exposures.draw(session, round_, list(voters.values()))
+    votes, keys = _read(session, [exposure.id for exposure in shown.values()])
+    results: list[MyVotes | AppError] = []
+    events: list[dict[str, Any]] = []
+    for i, (member, ballot, key) in enumerate(taps):
+        if i in refused or member is None:
+            results.append(refused[i])
+            continue
+        seen = shown[member.id]
+        mine = votes[seen.id, room.vote_round]
+        results.append(mine)
+        event = _event(seen, room, round_, ballot, key)
+        if (seen.id, event["idempotency_key"]) in keys:
+            continue
+        keys.add((seen.id, event["idempotency_key"]))
+        events.append(event)
+        turns = ballot.kind == VoteKind.THUMB and mine.thumbs.get(ballot.target) != ballot.value
+        if turns and ballot.target in mine.reasons:  # they were said of the other thumb
+            cleared = Ballot(kind=VoteKind.REASONS, target=ballot.target)
+            events.append(_event(seen, room, round_, cleared, f"{key} cleared"))
+            mine.add(cleared)
+        mine.add(ballot)
+    if events:
+        _add(session, events)
+        touch(session, room_topic(room.id))
+    return results
+
+
+def _check(room: Room, round_: Round | None, member: Participant, ballot: Ballot) -> None:
     if room.phase not in OPEN_TO_VOTES or round_ is None:
         raise Conflict(N_("A votação já foi encerrada; este toque não contou."))
     if ballot.kind == VoteKind.GUESS and (round_.revealed_at or not round_.is_blind):
         raise Conflict(N_("Os nomes já estão à vista."))
     rounds.check_time(room, round_, member)
-    shown = expose(session, round_, member)
-    mine = my_votes(session, shown, room.vote_round)
-    if not _add(session, shown, _event(shown, room, round_, ballot, key)):
-        return mine  # this key was here before
-    turns = ballot.kind == VoteKind.THUMB and mine.thumbs.get(ballot.target) != ballot.value
-    if turns and ballot.target in mine.reasons:  # they were said of the other thumb
-        del mine.reasons[ballot.target]
-        cleared = Ballot(kind=VoteKind.REASONS, target=ballot.target)
-        _add(session, shown, _event(shown, room, round_, cleared, f"{key} cleared"))
-    touch(session, room_topic(room.id))
-    return mine.with_ballot(ballot)
 
 
-def _add(session: Session, shown: Exposure, values: dict[str, Any]) -> bool:
-    """One event, in one statement; False where its key was here before."""
+def _add(session: Session, events: list[dict[str, Any]]) -> None:
+    """In one statement; not those whose key another process has kept in the meantime."""
     dialect = session.get_bind().dialect.name
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(VoteEvent).values(exposure_id=shown.id, created_at=now(), **values)
     unique = (VoteEvent.exposure_id, VoteEvent.idempotency_key)
-    added = statement.on_conflict_do_nothing(index_elements=unique).returning(VoteEvent.id)
-    return session.scalar(added) is not None
+    statement = insert(_EVENTS).on_conflict_do_nothing(index_elements=unique)
+    session.connection().execute(statement, events)
 
 
 def _event(shown: Exposure, room: Room, round_: Round, ballot: Ballot, key: str) -> dict[str, Any]:
     is_reasons = ballot.kind == VoteKind.REASONS
+    at = now()
     return {
+        "exposure_id": shown.id,
         "kind": ballot.kind,
         "target": ballot.target,
         "vote_round": room.vote_round,
         "value": ballot.value if ballot.kind == VoteKind.THUMB else None,
         "choice": ballot.choice if ballot.kind in OF_THE_PAIR else None,
         "reasons": list(dict.fromkeys(map(str, ballot.reasons))) if is_reasons else None,
-        "ms_since_shown": round((now() - shown.shown_at).total_seconds() * 1000, 1),
+        "ms_since_shown": round((at - shown.shown_at).total_seconds() * 1000, 1),
         "is_after_reveal": round_.revealed_at is not None or not round_.is_blind,
         "idempotency_key": (
             f"{room.vote_round} {ballot.kind} {ballot.target} {ballot.value} {ballot.choice} "
             f"{' '.join(sorted(ballot.reasons))} {key}"
         ),
+        "created_at": at,
     }
 
 
-def my_votes(session: Session, shown: Exposure, vote_round: int) -> MyVotes:
+Votes = dict[tuple[int, int], MyVotes]  # by exposure and vote, the first or the second
+
+
+def votes_on(session: Session, exposure_ids: Collection[int]) -> Votes:
     """The votes that count; what was withdrawn is not among them."""
-    columns = current_vote.c
-    query = select(
-        columns.kind, columns.target, columns.value, columns.choice, columns.reasons
-    ).where(columns.exposure_id == shown.id, columns.vote_round == vote_round)
-    mine = MyVotes()
-    for kind, target, value, choice, reasons in session.execute(query):
-        if kind == VoteKind.THUMB and value is not None:
-            mine.thumbs[Target(target)] = value
-        elif kind == VoteKind.REASONS and reasons:
-            mine.reasons[Target(target)] = list(reasons)
-        elif kind == VoteKind.PREFERENCE and choice:
-            mine.preference = Choice(choice)
-        elif kind == VoteKind.GUESS and choice:
-            mine.guess = Choice(choice)
-    return mine
+    return _read(session, exposure_ids)[0]
+
+
+def _read(session: Session, exposure_ids: Collection[int]) -> tuple[Votes, set[tuple[int, str]]]:
+    """The same, with the keys that were used on each exposure: every tap in its order."""
+    columns = _EVENTS.c
+    query = select(_EVENTS).where(columns.exposure_id.in_(exposure_ids)).order_by(columns.id)
+    votes: Votes = defaultdict(MyVotes)
+    keys = set()
+    for row in session.execute(query):
+        ballot = Ballot(
+            kind=VoteKind(row.kind),
+            target=Target(row.target),
+            value=row.value,
+            choice=Choice(row.choice) if row.choice else None,
+            reasons=tuple(map(Reason, row.reasons or ())),
+        )
+        votes[row.exposure_id, row.vote_round].add(ballot)
+        keys.add((row.exposure_id, row.idempotency_key))
+    return votes, keys
 
 
 def count_answers(session: Session, round_: Round) -> int:

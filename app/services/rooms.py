@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -120,17 +121,26 @@ def member_hash(room: Room, cookie: str) -> str:
 
 def member(session: Session, room: Room, cookie: str | None) -> Participant | None:
     """Who this browser is in the room, also if it was removed; none if it never joined."""
-    if not cookie:
-        return None
+    return members(session, room, [cookie]).get(cookie)
+
+
+def members(
+    session: Session, room: Room, cookies: Collection[str | None]
+) -> dict[str | None, Participant]:
+    """The same for many, by cookie; who never joined is not there."""
+    cookie_of = {member_hash(room, cookie): cookie for cookie in cookies if cookie}
     query = select(Participant).where(
-        Participant.room_id == room.id, Participant.token_hash == member_hash(room, cookie)
+        Participant.room_id == room.id, Participant.token_hash.in_(cookie_of)
     )
-    return session.scalar(query)
+    return {cookie_of[found.token_hash]: found for found in session.scalars(query)}
 
 
 def active_member(session: Session, room: Room, cookie: str | None) -> Participant:
     """Who this browser is; NotFound if it never joined, Conflict if the host removed it."""
-    found = member(session, room, cookie)
+    return active(member(session, room, cookie))
+
+
+def active(found: Participant | None) -> Participant:
     if found is None:
         raise NotFound(N_("Entre na sala primeiro."))
     if found.removed_at is not None:

@@ -1,5 +1,6 @@
 """Rooms and rounds as services, on both databases."""
 
+import asyncio
 import itertools
 import re
 from collections import Counter
@@ -11,9 +12,9 @@ from sqlalchemy.orm import Session
 from support import rows
 
 from app.db import Database
-from app.errors import Conflict, Invalid, NotFound
-from app.services import offers, room_votes, rooms, rounds
-from app.services.room_votes import Ballot
+from app.errors import AppError, Conflict, Invalid, NotFound
+from app.services import exposures, offers, room_votes, rooms, rounds
+from app.services.room_votes import Ballot, MyVotes, Tap
 from app.services.rounds import RoundOptions
 from app.tables import (
     Checkpoint,
@@ -261,8 +262,8 @@ def test_half_of_the_room_sees_each_on_the_left(db: Database) -> None:
         drawn: list[int | None] = []
         for i in range(21):
             member = rooms.join(session, room, str(i))
-            shown = room_votes.expose(session, round_, member)
-            assert room_votes.expose(session, round_, member).id == shown.id
+            shown = exposures.draw(session, round_, [member])[member.id]
+            assert exposures.draw(session, round_, [member])[member.id].id == shown.id
             assert {shown.left_id, shown.right_id} == {round_.base_id, round_.tuned_id}
             drawn.append(shown.left_id)
             n_base_left = drawn.count(round_.base_id)
@@ -300,6 +301,73 @@ def test_a_tap_sent_twice_is_one_and_a_change_of_mind_is_kept(db: Database) -> N
         mine = room_votes.cast(session, room, member, guess, "k6")
         assert (mine.preference, mine.guess) == (Choice.BOTH_BAD, Choice.RIGHT)
         assert len(rows_of(session, VoteEvent)) == 7
+
+    db.write_now(work)
+
+
+def test_votes_that_come_at_once_are_one_transaction_and_one_piece_of_news(db: Database) -> None:
+    def prepare(session: Session) -> str:
+        room = voting_room(session)
+        for i in range(9):
+            rooms.join(session, room, f"cookie {i}")
+        code: str = room.code
+        return code
+
+    async def run() -> None:
+        code = db.write_now(prepare)
+        taps = [Tap(cookie=f"cookie {i}", ballot=UP, key="k") for i in range(9)]
+        results = await asyncio.gather(
+            *(db.write_together(room_votes.cast_all, code, tap) for tap in [*taps, taps[0]]),
+            db.write_together(room_votes.cast_all, code, Tap(cookie="x", ballot=UP, key="k")),
+            return_exceptions=True,
+        )
+        assert all(isinstance(r, MyVotes) and r.thumbs == {Target.LEFT: 1} for r in results[:10])
+        assert isinstance(results[10], NotFound)
+        assert len(rows(db, VoteEvent)) == 9
+        assert sum(db.hub._versions.values()) == 1
+        seen = dict(db.hub._versions)
+        with pytest.raises(NotFound):
+            await db.write_together(room_votes.cast_all, "ZZZ999", taps[0])
+        assert db.hub._versions == seen
+
+    asyncio.run(run())
+
+
+def test_taps_of_one_batch_are_each_judged_alone_and_in_their_order(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = voting_room(session)
+        for cookie in ("ana", "bia", "out"):
+            rooms.join(session, room, cookie)
+        rooms.set_removed(session, room, rooms.members(session, room, ["out"])["out"].id, True)
+        session.flush()
+        why = Ballot(kind=VoteKind.REASONS, target=Target.LEFT, reasons=(Reason.DIRECT,))
+        taps = [
+            Tap(cookie="ana", ballot=UP, key="1"),
+            Tap(cookie="out", ballot=UP, key="1"),
+            Tap(cookie="ana", ballot=why, key="2"),
+            Tap(cookie=None, ballot=UP, key="1"),
+            Tap(cookie="bia", ballot=DOWN, key="1"),
+            Tap(cookie="ana", ballot=DOWN, key="3"),  # takes the reasons with it
+            Tap(cookie="ana", ballot=why, key="4"),
+            Tap(cookie="ana", ballot=UP, key="1"),  # the first again: it turns nothing back
+        ]
+        results = room_votes.cast_all(session, room.code, taps)
+        expected = [MyVotes, Conflict, MyVotes, NotFound, MyVotes, MyVotes, MyVotes, MyVotes]
+        assert [type(result) for result in results] == expected
+        assert results[-1] == MyVotes(
+            thumbs={Target.LEFT: -1}, reasons={Target.LEFT: [Reason.DIRECT]}
+        )
+        events = session.query(VoteEvent).order_by(VoteEvent.id).all()
+        assert [e.kind for e in events if e.exposure_id == events[0].exposure_id] == [
+            *("thumb", "reasons", "thumb", "reasons", "reasons")
+        ]
+        again = room_votes.cast_all(session, room.code, taps[:1])
+        assert again == [results[-1]]
+        room.phase = Phase.CLOSED
+        session.flush()
+        late = room_votes.cast_all(session, room.code, [taps[0], taps[4]])
+        assert all(isinstance(result, AppError) for result in late)
+        assert session.query(VoteEvent).count() == 6
 
     db.write_now(work)
 
@@ -346,8 +414,8 @@ def test_the_second_vote_stands_beside_the_first(db: Database) -> None:
         assert room_votes.cast(session, room, member, DOWN, "k").thumbs == {Target.LEFT: -1}
         round_ = rounds.current(session, room)
         assert round_
-        shown = room_votes.expose(session, round_, member)
-        assert room_votes.my_votes(session, shown, 1).thumbs == {Target.LEFT: 1}
+        shown = exposures.shown(session, round_, [member])[member.id]
+        assert room_votes.votes_on(session, [shown.id])[shown.id, 1].thumbs == {Target.LEFT: 1}
         first, second = session.query(VoteEvent).order_by(VoteEvent.id)
         assert (first.is_after_reveal, second.is_after_reveal) == (False, True)
 
