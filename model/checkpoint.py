@@ -20,6 +20,7 @@ from model.chat import CHAT_TEMPLATE, ChatTemplate, Envelope
 from model.config import Family, ModelConfig, RopeScaling
 from model.errors import BrokenCheckpoint
 from model.loop import Progress
+from model.quantize import from_int8
 from model.tokenizer import DOCUMENT, END, PAD, SPECIAL_TOKENS, Tokenizer
 from model.transformer import Transformer, count_parameters
 
@@ -171,7 +172,7 @@ def load_checkpoint(
     record = _read_record(folder, sha256)
     model = Transformer(config)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = from_int8(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError) as error:
         raise BrokenCheckpoint(f"{folder / WEIGHTS} is damaged or cut off ({error}).") from error
     try:

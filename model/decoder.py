@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear, silu
 
 from model.kv_cache import KVCache, Pass
+from model.quantize import to_int8
 from model.transformer import Block, RMSNorm, Transformer, rope_angles
 
 MAX_FEW = 4  # rows up to which the 8-bit product is the faster one
@@ -48,8 +49,7 @@ class FastProduct(Product):
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, scale: Tensor | None = None):
-        step = (weight.abs().amax(dim=1) / 127).clamp(min=2.0**-100).bfloat16()  # (O,)
-        rounded = (weight / step.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+        rounded, step = to_int8(weight)
         super().__init__(rounded, None if bias is None else bias.bfloat16())
         self._step, self._scale = step, scale
         scaled = weight if scale is None else weight * scale

@@ -1,0 +1,61 @@
+"""Small copies of checkpoints: half the bytes, nearly the same predictions, the whole record."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import shrink
+from model.checkpoint import WEIGHTS, load_checkpoint
+from model.errors import BadInput, BrokenCheckpoint
+from model.evaluate import score_text
+from model.quantize import SCALE, from_int8, to_int8
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "model/checkpoints"
+TEXT = (
+    "O Brasil tem vinte e seis estados e um distrito federal. A maior cidade do país é São Paulo."
+)
+
+
+def test_each_row_is_off_by_half_of_its_own_step() -> None:
+    weight = torch.randn(6, 200, generator=torch.Generator().manual_seed(0))
+    weight[1] *= 1000
+    weight[2] = 0
+    numbers, step = to_int8(weight)
+    back = from_int8({"w": numbers, "w" + SCALE: step, "norm": weight[0]})
+    assert list(back) == ["w", "norm"]
+    # half a step, and what the largest number of a row loses because its step is rounded to 8 bits
+    limit = step.float()[:, None] * 0.5 + weight.abs() * 2.0**-8
+    assert bool(((back["w"] - weight).abs() <= limit).all())
+
+
+def test_a_small_copy_has_half_the_bytes_and_predicts_nearly_the_same(tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED / "base", tmp_path / "run" / "pretrain-000100")
+    shutil.copytree(EMBEDDED / "tuned", tmp_path / "run" / "finetune-000100")
+    shrink.main([str(tmp_path / "run"), "--out", str(tmp_path / "small")])
+    for name, envelope in (("pretrain-000100", "raw"), ("finetune-000100", "chat")):
+        was, small = (load_checkpoint(tmp_path / f / name) for f in ("run", "small"))
+        sizes = [(c.folder / WEIGHTS).stat().st_size for c in (was, small)]
+        assert sizes[1] < 0.51 * sizes[0]
+        assert small.envelope == envelope
+        assert small.sha256 != was.sha256
+        assert (small.record.curve, small.record.data) == (was.record.curve, was.record.data)
+        bits = [score_text(c, TEXT).bits_per_byte for c in (was, small)]
+        assert bits[1] == pytest.approx(bits[0], rel=0.01)
+        assert bits[1] != bits[0]
+
+
+def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path) -> None:
+    shutil.copytree(EMBEDDED / "base", tmp_path / "one")
+    with pytest.raises(BadInput, match="over itself"):
+        shrink.main([str(tmp_path / "one"), "--out", str(tmp_path)])
+    assert load_checkpoint(tmp_path / "one").sha256  # as whole as before
+
+
+def test_a_damaged_small_copy_is_refused(tmp_path: Path) -> None:
+    shrink.main([str(EMBEDDED / "base"), "--out", str(tmp_path)])
+    path = tmp_path / "base" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BrokenCheckpoint):
+        load_checkpoint(tmp_path / "base")
