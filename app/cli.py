@@ -1,6 +1,7 @@
 """`dois-treinos`: serve the page, ask and measure checkpoints, train them, export a class, look whether all is well."""
 
 import argparse
+import gc
 import importlib.metadata
 import os
 import platform
@@ -70,6 +71,8 @@ def serve(argv: list[str]) -> None:
     from app.main import from_settings
 
     app = from_settings(settings)
+    gc.collect()
+    gc.freeze()  # else all that was loaded is looked through again and again, 0.2 s each time
     print_addresses(settings, listener.getsockname()[1])
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listener])
