@@ -13,6 +13,7 @@ from typing import Self
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from app.errors import AppError
 from app.services import exchanges, exposures, room_votes, rooms, rounds
 from app.services.ballots import Verdict, verdict_of
 from app.services.room_votes import MyVotes, Votes
@@ -188,6 +189,18 @@ def look_all(session: Session, code: str, browsers: Sequence[Browser]) -> list[S
 
 def look_and_draw(session: Session, code: str, browsers: Sequence[Browser]) -> list[Stage]:
     return _look(session, code, browsers, draws=True)
+
+
+def answer_and_look(
+    session: Session, code: str, said: Sequence[tuple[Browser, str]]
+) -> list[Stage | AppError]:
+    """What students say before any model, and what each is shown then; or why it was not kept."""
+    texts = [(browser.cookie, text) for browser, text in said]
+    refused = room_votes.answer_all(session, code, texts)
+    if all(refused):  # it may be another phase, with sides to be drawn
+        return [error for error in refused if error]
+    stages = look_all(session, code, [browser for browser, _ in said])
+    return [error or stage for error, stage in zip(refused, stages, strict=True)]
 
 
 def _look(session: Session, code: str, browsers: Sequence[Browser], *, draws: bool) -> list[Stage]:

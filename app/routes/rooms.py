@@ -26,6 +26,7 @@ from app.student_views import (
     NotDrawn,
     Stage,
     Taps,
+    answer_and_look,
     look_all,
     look_and_draw,
 )
@@ -195,15 +196,14 @@ async def answer(
     """What the student says before any model does."""
     check_rate(services, "tap", token, code)
 
-    def work(session: Session) -> None:
-        room, member = enter(session, code, token)
-        room_votes.answer(session, room, member, text)
-
+    said = (Browser(token, Works.now(services.generation)), text)
     try:
-        await services.db.write(work)
+        stage: Stage = await services.db.write_together(
+            answer_and_look, rooms.tidy_code(code), said
+        )
     except AppError as error:
         return await refuse(request, services, error, token, code, is_htmx=is_htmx, beside="answer")
-    return await done(request, services, token, code, is_htmx=is_htmx)
+    return done(request, stage, is_htmx=is_htmx)
 
 
 @router.post("/s/{code}/votes")
@@ -283,7 +283,7 @@ async def more_time(
         await services.db.write(work)
     except Conflict as error:
         return await refuse(request, services, error, token, code, is_htmx=is_htmx)
-    return await done(request, services, token, code, is_htmx=is_htmx)
+    return done(request, await load(services, token, code), is_htmx=is_htmx)
 
 
 @router.post("/s/{code}/erase-me")
@@ -304,13 +304,11 @@ async def erase_me(
     return RedirectResponse(f"/s/{await services.db.erase(work)}?erased=1", status_code=303)
 
 
-async def done(
-    request: Request, services: Services, token: str | None, code: str, *, is_htmx: bool
-) -> Response:
+def done(request: Request, stage: Stage, *, is_htmx: bool) -> Response:
     """The stage as it is after a tap; a browser without script goes back to the page."""
     if not is_htmx:
-        return RedirectResponse(f"/s/{rooms.tidy_code(code)}", status_code=303)
-    return render(request, "room/_stage.html", stage=await load(services, token, code))
+        return RedirectResponse(f"/s/{stage.code}", status_code=303)
+    return render(request, "room/_stage.html", stage=stage)
 
 
 async def refuse(

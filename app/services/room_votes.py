@@ -5,13 +5,11 @@ Each checks the phase in the transaction that writes, and holds the room's row: 
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import N_, AppError, Conflict, Invalid
@@ -28,6 +26,7 @@ from app.tables import (
     Reason,
     Room,
     Round,
+    Table,
     Target,
     VoteEvent,
     VoteKind,
@@ -38,7 +37,6 @@ from app.tables import (
 MAX_ANSWER_CHARACTERS = 100
 ONE_ANSWER = (Target.LEFT, Target.RIGHT)
 OF_THE_PAIR = (VoteKind.PREFERENCE, VoteKind.GUESS)
-_EVENTS = VoteEvent.metadata.tables["vote_event"]  # its rows as they are, not as objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,24 +94,56 @@ class Tap:
     key: str
 
 
-def answer(session: Session, room: Room, member: Participant, text: str) -> HumanAnswer:
+def answer(session: Session, room: Room, member: Participant, text: str) -> None:
     """What a student says before any model; it can be replaced while the phase lasts."""
     rounds.hold(session, room)
+    (error,) = _answer(session, room, [(member, text)])
+    if error is not None:
+        raise error
+
+
+def answer_all(
+    session: Session, code: str, said: Sequence[tuple[str | None, str]]
+) -> list[AppError | None]:
+    """What came together, each with its cookie, in their order: why it was not kept, if it was not."""
+    room = rooms.by_code(session, code, holds=True)
+    members = rooms.members(session, room, [cookie for cookie, _ in said])
+    return _answer(session, room, [(members.get(cookie), text) for cookie, text in said])
+
+
+def _answer(
+    session: Session, room: Room, said: Sequence[tuple[Participant | None, str]]
+) -> list[AppError | None]:
     round_ = rounds.current_row(session, room)
-    if room.phase != Phase.HUMAN or round_ is None:
-        raise Conflict(N_("As respostas da turma já foram encerradas."))
-    rounds.check_time(room, round_, member)
-    text = clean_prompt(text, MAX_ANSWER_CHARACTERS)
-    found = human_answer(session, round_, member)
-    if found is None:
-        found = HumanAnswer(round_id=round_.id, participant_id=member.id, text=text)
-        with suppress(IntegrityError), session.begin_nested():  # a double tap
-            session.add(found)
-            session.flush()
-    else:
-        found.text = text
-    touch(session, room_topic(room.id))
-    return found
+    refused: list[AppError | None] = []
+    kept: list[dict[str, Any]] = []
+    for member, text in said:
+        try:
+            whose = rooms.active(member)
+            if room.phase != Phase.HUMAN or round_ is None:
+                raise Conflict(N_("As respostas da turma já foram encerradas."))
+            rounds.check_time(room, round_, whose)
+            text = clean_prompt(text, MAX_ANSWER_CHARACTERS)
+            ids = {"round_id": round_.id, "participant_id": whose.id}
+            kept.append({**ids, "text": text, "created_at": now()})
+            refused.append(None)
+        except AppError as error:
+            refused.append(error)
+    if kept:
+        statement = _insert(session, HumanAnswer)
+        unique = (HumanAnswer.round_id, HumanAnswer.participant_id)
+        new = {"text": statement.excluded.text}
+        replaced = statement.on_conflict_do_update(index_elements=unique, set_=new)
+        session.connection().execute(replaced, kept)
+        touch(session, room_topic(room.id))
+    return refused
+
+
+def _insert(session: Session, table: type[Table]) -> sqlite.Insert | postgresql.Insert:
+    """Of rows as they are, not as objects."""
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    insert = postgresql.insert if is_postgresql else sqlite.insert
+    return insert(table.metadata.tables[table.__tablename__])
 
 
 def human_answer(session: Session, round_: Round, member: Participant) -> HumanAnswer | None:
@@ -143,8 +173,7 @@ def cast(session: Session, room: Room, member: Participant, ballot: Ballot, key:
 
 def cast_all(session: Session, code: str, taps: Sequence[Tap]) -> list[MyVotes | AppError]:
     """The taps of one room that came together, in their order: what then counts of each student's, or why not."""
-    room = rooms.by_code(session, code)
-    rounds.hold(session, room)
+    room = rooms.by_code(session, code, holds=True)
     members = rooms.members(session, room, [tap.cookie for tap in taps])
     return _cast(session, room, [(members.get(tap.cookie), tap.ballot, tap.key) for tap in taps])
 
@@ -188,7 +217,10 @@ def _cast(
             mine.add(cleared)
         mine.add(ballot)
     if events:
-        _add(session, events)
+        unique = (VoteEvent.exposure_id, VoteEvent.idempotency_key)
+        # not those whose key another process has kept in the meantime
+        added = _insert(session, VoteEvent).on_conflict_do_nothing(index_elements=unique)
+        session.connection().execute(added, events)
         touch(session, room_topic(room.id))
     return results
 
@@ -199,15 +231,6 @@ def _check(room: Room, round_: Round | None, member: Participant, ballot: Ballot
     if ballot.kind == VoteKind.GUESS and (round_.revealed_at or not round_.is_blind):
         raise Conflict(N_("Os nomes já estão à vista."))
     rounds.check_time(room, round_, member)
-
-
-def _add(session: Session, events: list[dict[str, Any]]) -> None:
-    """In one statement; not those whose key another process has kept in the meantime."""
-    dialect = session.get_bind().dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    unique = (VoteEvent.exposure_id, VoteEvent.idempotency_key)
-    statement = insert(_EVENTS).on_conflict_do_nothing(index_elements=unique)
-    session.connection().execute(statement, events)
 
 
 def _event(shown: Exposure, room: Room, round_: Round, ballot: Ballot, key: str) -> dict[str, Any]:
@@ -241,11 +264,11 @@ def votes_on(session: Session, exposure_ids: Collection[int]) -> Votes:
 
 def _read(session: Session, exposure_ids: Collection[int]) -> tuple[Votes, set[tuple[int, str]]]:
     """The same, with the keys that were used on each exposure: every tap in its order."""
-    columns = _EVENTS.c
-    query = select(_EVENTS).where(columns.exposure_id.in_(exposure_ids)).order_by(columns.id)
+    events = VoteEvent.metadata.tables[VoteEvent.__tablename__]
+    mine = events.c.exposure_id.in_(exposure_ids)
     votes: Votes = defaultdict(MyVotes)
     keys = set()
-    for row in session.execute(query):
+    for row in session.execute(select(events).where(mine).order_by(events.c.id)):
         ballot = Ballot(
             kind=VoteKind(row.kind),
             target=Target(row.target),

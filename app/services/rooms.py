@@ -100,9 +100,16 @@ def tidy_code(typed: str) -> str:
     return re.sub(r"[\W_]", "", typed.upper())
 
 
-def by_code(session: Session, typed: str) -> Room:
+def by_code(session: Session, typed: str, *, holds: bool = False) -> Room:
+    """The room of a code, or NotFound.
+
+    holds  until the transaction ends its phase cannot change; many may hold it at once
+    """
     code = tidy_code(typed)
-    room = session.scalar(select(Room).where(Room.code == code)) if code.isascii() else None
+    query = select(Room).where(Room.code == code)
+    if holds:
+        query = query.with_for_update(read=True).execution_options(populate_existing=True)
+    room = session.scalar(query) if code.isascii() else None
     if room is None:
         raise NotFound(
             N_("Não há sala com este código. Confira os seis caracteres na tela da turma.")

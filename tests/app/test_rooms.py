@@ -21,6 +21,7 @@ from app.tables import (
     Choice,
     Exposure,
     Generation,
+    HumanAnswer,
     KeyKind,
     Participant,
     Phase,
@@ -440,6 +441,26 @@ def test_an_answer_of_ones_own_can_be_replaced_and_is_counted_once(db: Database)
     db.write_now(work)
 
 
+def test_answers_of_one_batch_are_each_judged_alone_and_the_last_one_stays(db: Database) -> None:
+    def work(session: Session) -> None:
+        room = new_room(session)
+        round_ = start(session, room)
+        ana, bia = (rooms.join(session, room, cookie) for cookie in ("ana", "bia"))
+        said = [("ana", "1"), (None, "2"), ("bia", "3"), ("bia", " "), ("ana", "4"), ("bia", "5")]
+        refused = room_votes.answer_all(session, room.code, said)
+        assert [type(error) for error in refused if error] == [NotFound, Invalid]
+        assert refused[1]
+        assert refused[3]
+        answers = room_votes.answers_of(session, round_, [ana, bia])
+        assert answers == {ana.id: "4", bia.id: "5"}
+        go(session, room, Phase.ANSWERS)
+        late = room_votes.answer_all(session, room.code, said[:1])
+        assert [type(error) for error in late] == [Conflict]
+        assert len(rows_of(session, HumanAnswer)) == 2
+
+    db.write_now(work)
+
+
 def test_whoever_asked_for_more_time_has_it(db: Database) -> None:
     def work(session: Session) -> None:
         room = new_room(session)
@@ -450,7 +471,7 @@ def test_whoever_asked_for_more_time_has_it(db: Database) -> None:
         session.flush()
         with pytest.raises(Conflict, match="tempo acabou"):
             room_votes.answer(session, room, quick, "7")
-        assert room_votes.answer(session, room, slow, "7").text == "7"
+        room_votes.answer(session, room, slow, "7")
         room.phase_ends_at = now() - timedelta(seconds=40)
         session.flush()
         with pytest.raises(Conflict, match="tempo acabou"):
