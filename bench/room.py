@@ -67,6 +67,14 @@ class Server:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def cpu_s(self) -> float:
+        """Seconds of processor time so far; 0 where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def count(self, query: str) -> int:
         with sqlite3.connect(self.database, timeout=10) as connection:
             return int(connection.execute(query).fetchone()[0])
@@ -268,8 +276,10 @@ async def play(server: Server, n: int) -> None:
                 taps.append(time.perf_counter() - sent)
         return worst
 
+    busy = server.cpu_s(), time.process_time()
     _, seconds, codes = await all_within(SPREAD_S["vote"], phones, vote)
     acknowledged = time.perf_counter()
+    busy = server.cpu_s() - busy[0], time.process_time() - busy[1]
     while projector.n_voted < n:
         await asyncio.sleep(0.02)
         if time.perf_counter() - acknowledged > 30:
@@ -278,7 +288,9 @@ async def play(server: Server, n: int) -> None:
         "votes, two of each person and some sent twice, with all streams open",
         within_s=round(seconds, 2),
         ms_p50_p95_p99=quantiles(taps),
+        n=len(taps),
         not_accepted=sum(code != 200 for code in codes),
+        cpu_s_server_phones=[round(seconds, 2) for seconds in busy],
         kept=server.count("SELECT count(*) FROM vote_event"),
         projector_behind_s=round(projector.changed_at - acknowledged, 2),
         projector_shows=projector.n_voted,

@@ -146,13 +146,6 @@ def _insert(session: Session, table: type[Table]) -> sqlite.Insert | postgresql.
     return insert(table.metadata.tables[table.__tablename__])
 
 
-def human_answer(session: Session, round_: Round, member: Participant) -> HumanAnswer | None:
-    query = select(HumanAnswer).where(
-        HumanAnswer.round_id == round_.id, HumanAnswer.participant_id == member.id
-    )
-    return session.scalar(query)
-
-
 def answers_of(session: Session, round_: Round, members: Collection[Participant]) -> dict[int, str]:
     """What each of them said, by participant."""
     query = select(HumanAnswer.participant_id, HumanAnswer.text).where(
@@ -263,7 +256,7 @@ def votes_on(session: Session, exposure_ids: Collection[int]) -> Votes:
 
 
 def _read(session: Session, exposure_ids: Collection[int]) -> tuple[Votes, set[tuple[int, str]]]:
-    """The same, with the keys that were used on each exposure: every tap in its order."""
+    """The same, with the keys that were used on each exposure: every tap in its order, as `current_vote` has the last."""
     events = VoteEvent.metadata.tables[VoteEvent.__tablename__]
     mine = events.c.exposure_id.in_(exposure_ids)
     votes: Votes = defaultdict(MyVotes)
