@@ -44,7 +44,9 @@ REFUSED = {
     "<b>" * 3_400: "cabem até %s.",
     "\u202e" * 9_999 + "a": "cabem até %s.",
 }
-VOID = frozenset(["area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
+VOID = frozenset(
+    ["area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
+)
 
 
 class Page(HTMLParser):
