@@ -294,3 +294,17 @@ def test_an_erased_room_says_so_in_every_window_and_for_good(
         assert faults(window) == []
         expect(window.locator("main")).to_contain_text(AFTERWARDS)
     context.close()
+
+
+def test_nothing_moves_for_whom_movement_disturbs(browser: Browser, school: str) -> None:
+    n_moving = []
+    for motion in ("no-preference", "reduce"):
+        context = browser.new_context(locale="pt-BR", reduced_motion=motion)  # type: ignore[arg-type]
+        context.add_cookies([{"name": COOKIE, "value": "cookie-1", "url": school}])
+        page = context.new_page()
+        page.goto(f"{school}/s/{CODES[Phase.LOBBY]}")
+        expect(page.locator(".dot").first).to_be_visible()
+        n_moving.append(page.evaluate("document.getAnimations().length"))
+        context.close()
+    assert n_moving[0] >= 3
+    assert n_moving[1] == 0
