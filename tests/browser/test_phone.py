@@ -1,6 +1,7 @@
 """A student's phone through a whole class: a real browser on a real server; the host's part is played by the services."""
 
 import asyncio
+import itertools
 import re
 import socket
 import threading
@@ -330,6 +331,18 @@ def test_a_server_that_stops_is_waited_for_and_nothing_is_lost(page: Page, host:
     expect_phase(page, Phase.CLOSED)
     expect(page.locator("#connection")).to_be_empty()
     expect(page.get_by_text("Você gostou.")).to_be_visible()
+
+
+def test_a_phone_tries_often_however_long_the_server_is_away(page: Page, host: Host) -> None:
+    host.write(lambda s, room: rooms.rename(s, room, 1, "Sagui"))
+    expect(page.locator(".stage__who")).to_contain_text("Sagui")  # the stream is there
+    tried: list[float] = []
+    page.on("request", lambda _: tried.append(time.monotonic()))
+    host.stop()
+    page.wait_for_timeout(11_000)
+    gaps = [after - before for before, after in itertools.pairwise(tried)]
+    assert len(gaps) >= 4
+    assert max(gaps) < 2.75  # seconds; one that doubles is longer by now
 
 
 def test_a_phone_that_slept_catches_up(page: Page, host: Host) -> None:
