@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.errors import Unusable
@@ -110,9 +110,25 @@ class Database:
 
     async def _do_together(self, do: Any, work: ForMany[Item, T], room: str, item: Item) -> T:
         if work not in self._together:
-            self._together[work] = Together(lambda room, items: do(lambda s: work(s, room, items)))
+            self._together[work] = Together(lambda room, items: self._do_all(do, work, room, items))
         result: T = await self._together[work].do(room, item)
         return result
+
+    async def _do_all(
+        self, do: Any, work: ForMany[Item, T], room: str, items: list[Item]
+    ) -> Sequence[T | Exception]:
+        results: list[T | Exception] = []
+        try:
+            results.extend(await do(lambda session: work(session, room, items)))
+        except IntegrityError:  # another process erased what one of them writes about
+            if len(items) == 1:
+                raise
+            for item in items:  # so that the others lose nothing
+                try:
+                    results.extend(await self._do_all(do, work, room, [item]))
+                except Exception as error:
+                    results.append(error)
+        return results
 
     @asynccontextmanager
     async def claim(self, key: int) -> AsyncIterator[bool]:

@@ -3,7 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from support import rows
+
+from app.db import Database
 from app.errors import Conflict
+from app.security import new_token
+from app.services import rooms
+from app.tables import KeyKind, RoomKey
 from app.together import MOST, Together
 
 
@@ -45,5 +53,26 @@ def test_a_failure_is_told_to_all_of_the_batch_and_to_nobody_after_it() -> None:
         )
         assert [type(r) for r in results] == [ZeroDivisionError, ZeroDivisionError]
         assert await together.do("A", 2) == 0.5
+
+    asyncio.run(run())
+
+
+def test_who_was_erased_in_the_meantime_does_not_undo_what_the_others_wrote(db: Database) -> None:
+    def keep(session: Session, _room: str, room_ids: list[int]) -> list[int]:
+        for room_id in room_ids:
+            session.add(RoomKey(room_id=room_id, kind=KeyKind.HOST, token_hash=new_token()))
+        session.flush()
+        return room_ids
+
+    async def run() -> None:
+        here = db.write_now(lambda session: rooms.create(session)[0].id)
+        n_keys, gone = len(rows(db, RoomKey)), here + 1
+        results = await asyncio.gather(
+            *(db.write_together(keep, "A", room_id) for room_id in (here, gone, here)),
+            return_exceptions=True,
+        )
+        assert results[0] == results[2] == here
+        assert isinstance(results[1], IntegrityError)
+        assert len(rows(db, RoomKey)) == n_keys + 2
 
     asyncio.run(run())
