@@ -5,6 +5,13 @@ const lost = document.querySelector("[data-reconnecting]");
 
 document.addEventListener("htmx:sse:error", () => lost?.removeAttribute("hidden"));
 document.addEventListener("htmx:sse:after:connection", () => lost?.setAttribute("hidden", ""));
+for (const failed of ["htmx:error", "htmx:response:error"]) {
+  document.addEventListener(failed, ({ target }) => { // the first connection; those after it are the extension's
+    if (!(target instanceof Element && target.hasAttribute("hx-sse:connect"))) return;
+    lost?.removeAttribute("hidden");
+    setTimeout(() => /** @type {any} */ (globalThis).htmx.trigger(target, "again"), 2000);
+  });
+}
 
 // A morph would close what the server did not open, and open again what was closed.
 /** @type {any} */ (globalThis).htmx.registerExtension("keep-open", {

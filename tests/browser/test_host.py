@@ -143,6 +143,20 @@ def test_the_host_needs_no_script(browser: Browser, lesson: Lesson) -> None:
     context.close()
 
 
+def test_a_window_that_cannot_follow_says_so_and_tries_again(
+    context: BrowserContext, lesson: Lesson
+) -> None:
+    for address in (lesson.host, lesson.projector):
+        page = context.new_page()
+        page.route("**/stream", lambda route: route.abort(), times=1)
+        page.goto(address)
+        lost = page.locator("[data-reconnecting]")
+        expect(lost).to_be_visible()
+        expect(lost).to_be_hidden(timeout=FOLLOWS_MS)
+        expect(page.locator("#notice")).to_be_empty()
+        page.close()
+
+
 def test_an_erased_room_says_so_in_every_window(context: BrowserContext, lesson: Lesson) -> None:
     page, projector = opened(context, lesson.host), opened(context, lesson.projector)
     page.bring_to_front()
