@@ -186,6 +186,11 @@ def test_the_keys_of_the_projector(context: BrowserContext, lesson: Lesson) -> N
     page.keyboard.press("h")
     expect(page.locator(".curtain")).to_be_visible()
     page.keyboard.press("h")
+    page.evaluate(
+        "() => { document.documentElement.requestFullscreen = async () => { window.isFull = true } }"
+    )
+    page.keyboard.press("f")
+    page.wait_for_function("window.isFull")
     for key, dialog in (("q", "#big-qr"), ("?", "#help"), ("s", "#summary")):
         page.keyboard.press(key)
         expect(page.locator(dialog)).to_be_visible()
