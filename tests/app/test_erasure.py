@@ -1,6 +1,7 @@
 """What is forgotten, and what is not."""
 
 import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.security import hash_token
+from app.services import rooms
 from app.services.erasure import erase_expired, erase_participant, erase_room
+from app.services.forgetting import forget_daily
 from app.services.results import Share
 from app.services.room_results import round_results
 from app.tables import (
@@ -33,6 +36,7 @@ from app.tables import (
     Side,
     Table,
     VoteEvent,
+    now,
 )
 
 L, R = Side.LEFT, Side.RIGHT
@@ -184,6 +188,27 @@ def test_only_rooms_whose_time_is_over_are_purged(db: Database) -> None:
         assert counts(session)["exposure"] == 6
 
     db.write_now(work)
+
+
+def test_a_room_goes_on_its_day_without_a_new_start(db: Database) -> None:
+    async def run() -> None:
+        room, _ = await db.write(rooms.create)
+        job = asyncio.create_task(forget_daily(db, every_s=0.1))
+        await asyncio.sleep(0.3)  # the look at the start is over
+        assert await db.read(lambda s: s.scalar(select(func.count(Room.id)))) == 1
+        await db.write(lambda s: expire(s, room.id))
+        deadline = time.monotonic() + 10
+        while await db.read(lambda s: s.scalar(select(func.count(Room.id)))):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def expire(session: Session, room_id: int) -> None:
+    session.get_one(Room, room_id).erase_at = now()
 
 
 def test_what_is_erased_is_not_in_the_file_either(tmp_path: Path) -> None:
