@@ -204,7 +204,7 @@ def answer_and_look(
 
 
 def _look(session: Session, code: str, browsers: Sequence[Browser], *, draws: bool) -> list[Stage]:
-    room = rooms.by_code(session, code)
+    room = rooms.by_code(session, code, holds=draws)  # no draw after closing, or of what is erased
     members = rooms.members(session, room, [browser.cookie for browser in browsers])
     scene = _scene(session, room, [m for m in members.values() if not m.removed_at], draws=draws)
     return [_stage(session, scene, members.get(b.cookie), b.works) for b in browsers]
@@ -241,7 +241,6 @@ def _scene(session: Session, room: Room, inside: list[Participant], *, draws: bo
     if len(shown) < len(inside) and may_draw and round_.base_id and round_.tuned_id:
         if not draws:
             raise NotDrawn
-        rounds.hold(session, room)  # it cannot be erased in between
         shown = exposures.draw(session, round_, inside)
     is_reveal, is_second = room.phase == Phase.REVEAL, room.vote_round == 2
     return replace(

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +19,7 @@ from app.errors import AppError, Conflict, Invalid, NotFound
 from app.services import exposures, offers, room_votes, rooms, rounds
 from app.services.room_votes import Ballot, MyVotes, Tap
 from app.services.rounds import RoundOptions
+from app.student_views import Browser, Stage, look_and_draw
 from app.tables import (
     Checkpoint,
     Choice,
@@ -37,6 +40,7 @@ from app.tables import (
     current_vote,
     now,
 )
+from app.views import Works
 
 UP = Ballot(kind=VoteKind.THUMB, target=Target.LEFT, value=1)
 DOWN = Ballot(kind=VoteKind.THUMB, target=Target.LEFT, value=-1)
@@ -562,3 +566,29 @@ def test_what_races_with_the_closing_counts_or_is_refused(db: Database) -> None:
     events = rows(db, VoteEvent)
     assert len(events) == accepted
     assert all(event.created_at <= closed_at for event in events)
+
+
+def test_who_comes_while_the_vote_is_being_closed_is_given_no_side(db: Database) -> None:
+    def prepare(session: Session) -> Room:
+        room = voting_room(session)
+        rooms.join(session, room, "late")
+        return room
+
+    room = db.write_now(prepare)
+    late = Browser("late", Works(None, {}))  # type: ignore[arg-type]  # nobody is at work
+    stages: list[Stage] = []
+
+    def look() -> None:
+        stages.extend(db.write_now(lambda session: look_and_draw(session, room.code, [late])))
+
+    looking = threading.Thread(target=look)
+
+    def close(session: Session) -> None:
+        go(session, session.get_one(Room, room.id), Phase.CLOSED)
+        looking.start()
+        time.sleep(0.3)  # it waits for this transaction
+
+    db.write_now(close)
+    looking.join()
+    assert [stage.phase for stage in stages] == [Phase.CLOSED]
+    assert not rows(db, Exposure)
