@@ -299,7 +299,7 @@ def test_an_erased_room_says_so_in_every_window_and_for_good(
 def test_nothing_moves_for_whom_movement_disturbs(browser: Browser, school: str) -> None:
     n_moving = []
     for motion in ("no-preference", "reduce"):
-        context = browser.new_context(locale="pt-BR", reduced_motion=motion)  # type: ignore[arg-type]
+        context = browser.new_context(locale="pt-BR", reduced_motion=motion)
         context.add_cookies([{"name": COOKIE, "value": "cookie-1", "url": school}])
         page = context.new_page()
         page.goto(f"{school}/s/{CODES[Phase.LOBBY]}")
