@@ -519,7 +519,9 @@ def test_one_phone_that_taps_without_end_is_slowed_and_no_other(school: Class) -
 def test_consent_is_off_until_it_is_given_and_can_be_taken_back(school: Class) -> None:
     phone = school.phone()
     school.votes_open()
-    assert "checked" not in school.look(phone)
+    page = school.look(phone)
+    assert "checked" not in page
+    assert "Seu voto entra no placar desta aula. Só vira treino se você marcar a caixa." in page
     assert "checked" in phone.tap(f"/s/{school.code}/consent", given="true").text
     member = rows(school.db, Participant)[0]
     assert (member.consents_to_training, member.consent_version) == (True, 1)
