@@ -9,7 +9,7 @@ from support import rows
 
 from app.db import Database
 from app.services import teachers
-from app.tables import Room, RoomKey, TeacherSession, now
+from app.tables import Room, RoomKey, Teacher, TeacherSession, now
 
 PASSWORD = "tucanos voam alto"
 
@@ -116,6 +116,8 @@ def test_a_password_is_set_once(client: TestClient, db: Database, link: str) -> 
     assert again.status_code == 409
     assert "já foi definida" in again.text
     db.read_now(lambda s: teachers.check_password(s, PASSWORD))
+    (teacher,) = rows(db, Teacher)
+    assert teacher.password_hash.startswith("$argon2id$")
 
 
 def test_guessing_the_password_is_slowed_down(client: TestClient, db: Database) -> None:
