@@ -496,6 +496,7 @@ def test_a_prompt_that_was_never_offered_stays_with_its_student(db: Database) ->
         own = Prompt(room_id=room.id, participant_id=member.id, text="meu", is_from_deck=False)
         session.add(own)
         session.flush()
+        assert offers.offered(session, room) == []  # nor does the host see it
         with pytest.raises(NotFound):
             offers.set_approved(session, room, own.id, True)
         with pytest.raises(Conflict):
