@@ -105,6 +105,7 @@ def test_side_and_guess_are_told_in_words(db: Database) -> None:
     assert "Peso do lado esquerdo, em log-chances (0: nenhum)</th><td>0 (-1 a 1)" in text
     assert "Peso do fine-tuned, em log-chances (0: nenhum)</th><td>1,22 (0,23 a 2,22)" in text
     assert "acertou 20 de 20" in text
+    assert "Índice de cegueira: 1 (0 é cara ou coroa, 1 é todos sabiam)." in text
     assert "Quase todos sabiam" in text
     assert "3 pessoas trocaram de preferência." in text
     assert "Passaram ao fine-tuned: 3; saíram dele: 0." in text
