@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from support import HTMX, by_role, exchange_id, rows, wait_until
 
@@ -32,6 +33,7 @@ from app.tables import (
     Role,
     Room,
     Round,
+    Table,
     VoteEvent,
     now,
 )
@@ -239,6 +241,26 @@ def test_a_cookie_opens_no_other_room_and_a_forged_one_none(school: Class) -> No
     assert 'data-testid="join"' in other.look(phone)
     phone.cookie = "forged"
     assert 'data-testid="join"' in school.look(phone)
+
+
+def test_of_who_joins_only_a_hash_is_kept(school: Class) -> None:
+    phone = Phone(school.client)
+    tells = {"x-forwarded-for": "203.0.113.9", "user-agent": "Telefone da Ana"}
+    assert phone.ask("POST", f"/s/{school.code}/join", headers=tells).status_code == 303
+    school.votes_open()
+    data = {"kind": "thumb", "target": "left", "value": "1", "key": "k"}
+    vote = phone.ask("POST", f"/s/{school.code}/votes", data=data, headers=tells)
+    assert vote.status_code == 303
+    assert len(rows(school.db, VoteEvent)) == 1
+
+    def everything(session: Session) -> str:
+        tables = Table.metadata.sorted_tables
+        return str([tuple(row) for table in tables for row in session.execute(select(table))])
+
+    kept = school.db.read_now(everything)
+    assert "Tucano 1" in kept
+    for secret in (phone.cookie, "203.0.113.9", "testclient", "Telefone da Ana"):
+        assert secret not in kept
 
 
 # answering first
