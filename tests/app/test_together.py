@@ -15,7 +15,7 @@ from app.tables import KeyKind, RoomKey
 from app.together import MOST, Together
 
 
-def test_what_comes_while_others_are_at_work_is_done_together_and_rooms_take_turns() -> None:
+def test_what_comes_while_others_are_at_work_is_done_together_and_no_room_waits_for_another() -> None:
     async def run() -> None:
         batches: list[tuple[str, int]] = []
 
@@ -33,11 +33,24 @@ def test_what_comes_while_others_are_at_work_is_done_together_and_rooms_take_tur
         await asyncio.sleep(0)
         leaver.cancel()
         results = await asyncio.gather(first, other, *many, return_exceptions=True)
-        assert batches == [("A", 1), ("A", MOST), ("B", 1), ("A", 10)]
+        assert batches == [("A", 1), ("B", 1), ("A", MOST), ("A", 10)]
         assert results[:3] == ["A0", "B2", "A0"]
         assert isinstance(results[3], Conflict)
         assert results[-2] == f"A{MOST + 8}"
         assert await together.do("A", 8) == "A8"
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_comes_back_short_fails_and_does_not_hang() -> None:
+    async def run() -> None:
+        async def work(_room: str, items: list[int]) -> Sequence[int | Exception]:
+            return items[1:]
+
+        results = await asyncio.gather(
+            *(Together(work).do("A", i) for i in (0, 1)), return_exceptions=True
+        )
+        assert [type(r) for r in results] == [RuntimeError, RuntimeError]
 
     asyncio.run(run())
 
