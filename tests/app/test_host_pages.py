@@ -24,6 +24,7 @@ from app.tables import (
     Author,
     Choice,
     Exposure,
+    Generation,
     Participant,
     Phase,
     Prompt,
@@ -154,6 +155,11 @@ def test_a_whole_round_from_the_class_to_the_result(host: Host) -> None:
     for role in ("base", "tuned"):
         assert f'data-testid="result-row" data-checkpoint="{role}"' in host.page()
     assert "result-row" not in host.projector()
+    seeds = re.findall(r"rodada 1: base (\d+), fine-tuned (\d+)", host.page())
+    round_ = rows(host.db, Round)[-1]
+    written = {g.id: str(g.seed) for g in rows(host.db, Generation)}
+    assert seeds == [(written[round_.base_id], written[round_.tuned_id])]
+    assert f"/host/{host.tokens.host}/report#models" in host.page()
     host.step(Phase.REVEAL)
     for role in ("base", "tuned"):
         assert f'data-testid="result-row" data-checkpoint="{role}"' in host.projector()
