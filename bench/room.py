@@ -140,7 +140,7 @@ class Phone:
         return response.status_code
 
     async def follow(self) -> None:
-        """As hx-sse does: when the line is lost, again a little later."""
+        """When the line is lost, again a little later: as the page does once it waits its longest (in base.html)."""
         while True:
             try:
                 async with self.client.stream("GET", f"/s/{self.code}/stream") as response:
@@ -150,7 +150,7 @@ class Phone:
                         self.heard_at = time.perf_counter()
             except httpx2.HTTPError:
                 pass
-            await asyncio.sleep(random.uniform(0.5, 1.5))
+            await asyncio.sleep(1.5 * random.uniform(0.7, 1.3))
 
 
 class Projector:
