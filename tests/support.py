@@ -13,10 +13,13 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.services import room_votes
 from app.services.facts import Source
-from app.tables import Role
+from app.services.room_votes import Ballot, MyVotes
+from app.tables import Participant, Role, Room
 from model.pair import Pair
 
 
@@ -32,6 +35,15 @@ HTMX = {"hx-request": "true"}  # what a script sends
 
 def rows(db: Database, table: type) -> list:  # type: ignore[type-arg]
     return db.read_now(lambda s: list(s.scalars(select(table).order_by(table.id))))  # type: ignore[attr-defined]
+
+
+def cast(session: Session, room: Room, person: Participant, ballot: Ballot, key: str) -> None:
+    (mine,) = room_votes.keep_taps(session, room, [(person, ballot, key)])
+    assert isinstance(mine, MyVotes), mine
+
+
+def answer(session: Session, room: Room, person: Participant, text: str) -> None:
+    assert room_votes.keep_answers(session, room, [(person, text)]) == [None]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:

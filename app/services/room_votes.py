@@ -94,26 +94,19 @@ class Tap:
     key: str
 
 
-def answer(session: Session, room: Room, member: Participant, text: str) -> None:
-    """What a student says before any model; it can be replaced while the phase lasts."""
-    rounds.hold(session, room)
-    (error,) = _answer(session, room, [(member, text)])
-    if error is not None:
-        raise error
-
-
 def answer_all(
     session: Session, code: str, said: Sequence[tuple[str | None, str]]
 ) -> list[AppError | None]:
     """What came together, each with its cookie, in their order: why it was not kept, if it was not."""
     room = rooms.by_code(session, code, holds=True)
     members = rooms.members(session, room, [cookie for cookie, _ in said])
-    return _answer(session, room, [(members.get(cookie), text) for cookie, text in said])
+    return keep_answers(session, room, [(members.get(cookie), text) for cookie, text in said])
 
 
-def _answer(
+def keep_answers(
     session: Session, room: Room, said: Sequence[tuple[Participant | None, str]]
 ) -> list[AppError | None]:
+    """The same where the room is held and the people are known."""
     round_ = rounds.current_row(session, room)
     refused: list[AppError | None] = []
     kept: list[dict[str, Any]] = []
@@ -155,26 +148,19 @@ def answers_of(session: Session, round_: Round, members: Collection[Participant]
     return {row.participant_id: row.text for row in session.execute(query)}
 
 
-def cast(session: Session, room: Room, member: Participant, ballot: Ballot, key: str) -> MyVotes:
-    """One tap; Conflict after closing. The same key sent twice is one vote."""
-    rounds.hold(session, room)
-    (mine,) = _cast(session, room, [(member, ballot, key)])
-    if isinstance(mine, AppError):
-        raise mine
-    return mine
-
-
 def cast_all(session: Session, code: str, taps: Sequence[Tap]) -> list[MyVotes | AppError]:
     """The taps of one room that came together, in their order: what then counts of each student's, or why not."""
     room = rooms.by_code(session, code, holds=True)
     members = rooms.members(session, room, [tap.cookie for tap in taps])
-    return _cast(session, room, [(members.get(tap.cookie), tap.ballot, tap.key) for tap in taps])
+    return keep_taps(
+        session, room, [(members.get(tap.cookie), tap.ballot, tap.key) for tap in taps]
+    )
 
 
-def _cast(
+def keep_taps(
     session: Session, room: Room, taps: Sequence[tuple[Participant | None, Ballot, str]]
 ) -> list[MyVotes | AppError]:
-    """A few statements, however many taps there are."""
+    """The same where the room is held and the people are known: a few statements, however many taps there are."""
     round_ = rounds.current_row(session, room)
     refused: dict[int, AppError] = {}
     voters: dict[int, Participant] = {}

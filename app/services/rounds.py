@@ -168,11 +168,6 @@ def _lock(session: Session, room: Room, version: int) -> None:
         raise Conflict(N_("A sala já está em outro passo; a página foi atualizada."))
 
 
-def hold(session: Session, room: Room) -> None:
-    """The phase cannot change until this transaction ends; many may hold it at once."""
-    session.refresh(room, with_for_update={"read": True})
-
-
 def has_failed(round_: Round) -> bool:
     """Whether there is nothing fair to vote on: a model has failed, or never answered."""
     answers = (round_.base, round_.tuned)

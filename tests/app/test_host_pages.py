@@ -11,13 +11,13 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy.orm import Session
-from support import HTMX, rows, slow_down, wait_until
+from support import HTMX, answer, cast, rows, slow_down, wait_until
 
 from app.db import Database
 from app.routes.host import PARTS
 from app.security import hash_token
 from app.services import rooms, rounds
-from app.services.room_votes import Ballot, answer, cast
+from app.services.room_votes import Ballot
 from app.services.rooms import RoomTokens
 from app.tables import (
     AnswerKind,

@@ -15,7 +15,9 @@ from app.tables import KeyKind, RoomKey
 from app.together import MOST, Together
 
 
-def test_what_comes_while_others_are_at_work_is_done_together_and_no_room_waits_for_another() -> None:
+def test_what_comes_while_others_are_at_work_is_done_together_and_no_room_waits_for_another() -> (
+    None
+):
     async def run() -> None:
         batches: list[tuple[str, int]] = []
 

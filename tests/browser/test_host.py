@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy.orm import Session
+from support import answer, cast
 
 from app.db import Database
 from app.services import rooms, teachers
-from app.services.room_votes import Ballot, answer, cast
+from app.services.room_votes import Ballot
 from app.tables import Choice, Room, Target, VoteKind, now
 
 pytestmark = pytest.mark.browser
