@@ -105,6 +105,7 @@ class AnswerKind(StrEnum):
 
     NUMBER = "number"  # a histogram from 1 to 100
     WORDS = "words"  # bars of the most frequent
+    LIST = "list"  # likewise, of each thing that an answer names
     TEXT = "text"  # no picture
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.export_rows import Seen, is_public
 from app.services.grouping import group, number_in
-from app.services.picture import HIGH, LOW
+from app.services.picture import HIGH, LOW, named
 from app.tables import (
     AnswerKind,
     Checkpoint,
@@ -123,8 +123,8 @@ def _counts(answers: Sequence[str], kind: str) -> Row:
             "counts": {str(n): numbers.count(n) for n in numbers},
             "n_without_number": found.count(None),
         }
-    if kind == AnswerKind.WORDS:
-        groups = group(answers)
+    if kind in (AnswerKind.WORDS, AnswerKind.LIST):
+        groups = group(thing for things in named(AnswerKind(kind), answers) for thing in things)
         return {
             "counts": {g.label: g.n for g in groups if g.n > 1},
             "n_given_once": sum(g.n == 1 for g in groups),

@@ -13,6 +13,9 @@ from functools import cache
 from num2words import num2words
 
 MAX_NUMBER = 1000
+MAX_ITEMS = 10  # of one answer
+LIST_SIGNS = re.compile(r"[\n,;/+&•]+|\b\d+[.)]\s|\s(?:e|ou|and|or)\s", re.IGNORECASE)
+NAMED_AFTER = re.compile(r":|\s(?:é|são|is|are)\s")  # "a fruta é a uva"
 ARTICLES = frozenset(["o", "a", "os", "as", "um", "uma", "uns", "umas", "the"])
 # after accents are gone: endings of the plural and what they were in the singular
 PLURALS = (
@@ -49,6 +52,13 @@ def group(answers: Iterable[str]) -> list[Group]:
         for key, spellings in found.items()
     ]
     return sorted(groups, key=lambda g: (-g.n, g.label))
+
+
+def items(answer: str) -> list[str]:
+    """The different things that a list names: "uva, pera e maçã", "1. Uva", "uma fruta: uva"."""
+    parts = LIST_SIGNS.split(answer)
+    found = {fold(shown): shown for part in parts if (shown := tidy(NAMED_AFTER.split(part)[-1]))}
+    return [shown for key, shown in found.items() if key][:MAX_ITEMS]
 
 
 def tidy(answer: str) -> str:

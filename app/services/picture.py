@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from app.services.grouping import fold, group, number_in, tidy
+from app.services.grouping import fold, group, items, number_in, tidy
 from app.services.results import expected_distinct, expected_top, spread, uniformity_p
 from app.tables import AnswerKind
 
@@ -28,6 +28,7 @@ class Series:
 
     who: Who
     n: int  # answers that count
+    n_named: int  # what they name: as many, but where each is a list
     n_without_number: int = 0  # answers in which no number from 1 to 100 was found
     n_distinct: int
     top_3: int  # answers that are one of this one's three most frequent
@@ -63,7 +64,7 @@ class Picture:
     kind: AnswerKind
     series: Sequence[Series]
     bars: Sequence[Bar] = ()  # words only
-    others: Bar | None = None  # words only: all answers without a bar
+    others: Bar | None = None  # words only: all that is named without a bar
     once: Sequence[
         str
     ] = ()  # words only: what one student wrote, and nobody else; in no order of theirs
@@ -85,8 +86,8 @@ def picture(kind: AnswerKind, answers: Mapping[Who, Sequence[str]], *, seed: int
     asked = {who: answers[who] for who in Who if answers.get(who)}
     if kind == AnswerKind.NUMBER:
         return Picture(kind=kind, series=[_numbers(w, a, seed) for w, a in asked.items()])
-    if kind == AnswerKind.WORDS:
-        return _words(asked)
+    if kind in (AnswerKind.WORDS, AnswerKind.LIST):
+        return _words(kind, {who: named(kind, theirs) for who, theirs in asked.items()})
     return Picture(kind=kind, series=[])
 
 
@@ -98,6 +99,7 @@ def _numbers(who: Who, answers: Iterable[str], seed: int) -> Series:
     return _series(
         who,
         Counter({str(n): times for n, times in numbers.items()}),
+        numbers.total(),
         n_without_number=found.count(None),
         counts=tuple(numbers[n] for n in range(LOW, HIGH + 1)),
         expected_distinct=expected_distinct(numbers.total(), n_values),
@@ -115,18 +117,28 @@ def _dice(counts: tuple[int, ...], n_values: int, seed: int) -> dict[str, float]
     }
 
 
-def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
+def named(kind: AnswerKind, answers: Iterable[str]) -> list[list[str]]:
+    """What each answer names: one thing, or those of its list; an answer without any is left out."""
+    of = (
+        items
+        if kind == AnswerKind.LIST
+        else (lambda answer: [t] if fold(t := tidy(answer)) else [])
+    )
+    return [things for answer in answers if (things := of(answer))]
+
+
+def _words(kind: AnswerKind, answers: Mapping[Who, Sequence[Sequence[str]]]) -> Picture:
     """Bars of the most frequent answers, each at its largest share, so that a few people stand beside many samples.
 
     What a single student wrote, and no model, gets no bar: it may be a name, or a joke at somebody's expense.
     """
-    groups = group(answer for theirs in answers.values() for answer in theirs)
+    groups = group(thing for theirs in answers.values() for things in theirs for thing in things)
     label_of = {spelling: g.label for g in groups for spelling in g.spellings}
     counts = {
-        who: Counter(label_of[tidy(answer)] for answer in theirs if tidy(answer) in label_of)
+        who: Counter(label_of[thing] for things in theirs for thing in things)
         for who, theirs in answers.items()
     }
-    totals = {who: max(1, n.total()) for who, n in counts.items()}
+    totals = {who: max(1, len(theirs)) for who, theirs in answers.items()}
     bars = [Bar(g.label, {who: n[g.label] for who, n in counts.items()}) for g in groups]
     once = [bar.label for bar in bars if _is_of_one_student(bar)]
     shown = sorted(
@@ -139,8 +151,8 @@ def _words(answers: Mapping[Who, Sequence[str]]) -> Picture:
         for who, n in counts.items()
     }
     return Picture(
-        kind=AnswerKind.WORDS,
-        series=[_series(who, n) for who, n in counts.items()],
+        kind=kind,
+        series=[_series(who, n, len(answers[who])) for who, n in counts.items()],
         bars=shown,
         others=Bar("", rest) if any(rest.values()) else None,
         once=sorted(once, key=fold),
@@ -151,12 +163,13 @@ def _is_of_one_student(bar: Bar) -> bool:
     return bar.counts.get(Who.CLASS) == 1 == sum(bar.counts.values())
 
 
-def _series(who: Who, answers: Counter[str], **numbers: Any) -> Series:
+def _series(who: Who, answers: Counter[str], n: int, **numbers: Any) -> Series:
     found = spread(answers.elements())
     often = [(label, times) for label, times in found.most_frequent if times > 1]
     return Series(
         who=who,
-        n=found.n,
+        n=n,
+        n_named=found.n,
         n_distinct=found.n_distinct,
         top_3=found.top_3,
         favourite=often[0] if often else None,

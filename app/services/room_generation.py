@@ -35,7 +35,7 @@ from model.worker import Ending
 log = logging.getLogger(__name__)
 
 RESUME_EVERY_S = 15.0
-SAMPLE_TOKENS = {AnswerKind.NUMBER: 16, AnswerKind.WORDS: 24}
+SAMPLE_TOKENS = {AnswerKind.NUMBER: 16, AnswerKind.WORDS: 24, AnswerKind.LIST: 32}
 SIDE_OF = {Role.BASE: Side.LEFT, Role.TUNED: Side.RIGHT}  # of the job; nobody is shown these
 
 

@@ -26,9 +26,9 @@ MAX_PSEUDONYM = 30
 PRESENT_FOR = timedelta(seconds=25)  # after a sign of life
 DECK_KINDS = (
     AnswerKind.TEXT,
-    AnswerKind.WORDS,
+    AnswerKind.LIST,
     AnswerKind.NUMBER,
-    AnswerKind.WORDS,
+    AnswerKind.LIST,
     AnswerKind.WORDS,
 )
 # none that is used as an insult

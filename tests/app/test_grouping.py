@@ -1,6 +1,6 @@
 import pytest
 
-from app.services.grouping import fold, group, number_in, tidy
+from app.services.grouping import MAX_ITEMS, fold, group, items, number_in, tidy
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,26 @@ def test_a_number_from_1_to_100_is_found(answer: str, number: int | None) -> Non
 
 def test_only_the_first_line_that_says_something_counts() -> None:
     assert tidy('\n\n "Azul." \nVerde') == "Azul"
+
+
+@pytest.mark.parametrize(
+    ("answer", "things"),
+    [
+        ("maçã e martelo", ["maçã", "martelo"]),
+        ("Martelo, maçã.", ["Martelo", "maçã"]),
+        ("1. Le Jules Verne\n2. Epicure\n3. L'Arpège", ["Le Jules Verne", "Epicure", "L'Arpège"]),
+        ("1) uva 2) alicate", ["uva", "alicate"]),
+        ("Uma fruta: uva; uma ferramenta: alicate", ["uva", "alicate"]),
+        ("A fruta é a pera e a ferramenta é o serrote", ["a pera", "o serrote"]),
+        ("uva, Uvas e UVA", ["UVA"]),
+        ("pera", ["pera"]),
+        (", ;", []),
+        ("", []),
+    ],
+)
+def test_a_list_names_each_thing_once(answer: str, things: list[str]) -> None:
+    assert items(answer) == things
+
+
+def test_a_long_list_is_cut() -> None:
+    assert len(items(",".join(f"coisa{i}a" for i in range(50)))) == MAX_ITEMS
