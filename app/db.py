@@ -159,7 +159,10 @@ class Database:
 
     async def erase(self, work: Callable[[Session], T]) -> T:
         """A transaction that erases, and what must follow it."""
-        result = await self.write(work)
+        try:
+            result = await self.write(work)
+        except IntegrityError:  # a vote came while it waited: erased with the rest the second time
+            result = await self.write(work)
         await asyncio.to_thread(self.wipe)
         return result
 
