@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import new_model, random_tokens
+from support import missing
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
@@ -81,16 +82,17 @@ def test_a_processor_without_bfloat16_writes_the_exact_text(base: Checkpoint) ->
     assert found.strip() == str([e.token_id for e in alone])
 
 
-needs_bfloat16 = pytest.mark.skipif(
-    not is_fast(torch.device("cpu")), reason="no bfloat16 products here"
-)
+@pytest.fixture
+def has_bfloat16() -> None:
+    if not is_fast(torch.device("cpu")):
+        missing("this processor multiplies no bfloat16")
 
 
 def rms(x: Tensor) -> float:
     return float(x.square().mean().sqrt())
 
 
-@needs_bfloat16
+@pytest.mark.usefixtures("has_bfloat16")
 def test_both_fast_products_err_by_their_rounding_only() -> None:
     """Rounding to steps of max / 127 errs by step / sqrt(12) a weight, independently."""
     generator = torch.Generator().manual_seed(0)
@@ -109,7 +111,7 @@ def test_both_fast_products_err_by_their_rounding_only() -> None:
     assert 0.1 < rms((many - exact) / bfloat16) < 1
 
 
-@needs_bfloat16
+@pytest.mark.usefixtures("has_bfloat16")
 def test_one_row_at_a_time_says_what_many_at_once_say(base: Checkpoint) -> None:
     tokens = random_tokens(base.model.config, 8, 30)
     exact = base.model(tokens).log_softmax(-1)

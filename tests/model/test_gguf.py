@@ -15,7 +15,8 @@ from model.gguf import export_gguf
 def test_transformers_reads_the_same_network(
     base: Checkpoint, tmp_path: Path, dtype: type[np.floating]
 ) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     export_gguf(base, tmp_path / "base.gguf", dtype=dtype)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path, gguf_file="base.gguf", dtype=torch.float32
@@ -27,7 +28,8 @@ def test_transformers_reads_the_same_network(
 
 
 def test_the_tokenizer_comes_along(tuned: Checkpoint, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     export_gguf(tuned, tmp_path / "tuned.gguf")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="tuned.gguf")
     for text in ("O rei de Roma, 1994!", "ação 東京 🎈"):

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -73,7 +72,8 @@ def test_the_mask_covers_exactly_the_answers_and_their_ends(tokenizer: Tokenizer
 
 
 def test_the_envelope_is_the_one_that_transformers_builds(tuned: Checkpoint) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     theirs = transformers.AutoTokenizer.from_pretrained(tuned.folder)
     messages = [
         {"role": "user", "content": "Quem é a mãe de Anitta?"},

@@ -18,7 +18,8 @@ def test_changing_a_later_token_leaves_earlier_logits_alone(base: Checkpoint) ->
 
 
 def test_logits_are_those_of_transformers_on_our_own_folder(base: Checkpoint) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     theirs = transformers.AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     assert type(theirs).__name__ == "LlamaForCausalLM"
     tokens = random_tokens(base.model.config, 2, 40)
@@ -43,7 +44,8 @@ LLAMA_3 = {
 def test_logits_are_those_of_transformers_on_a_folder_of_theirs(
     family: str, rope: dict[str, object] | None, base: Checkpoint, tmp_path: Path
 ) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     from model.checkpoint import load_checkpoint
 
     config = getattr(transformers, f"{family}Config")(
