@@ -172,7 +172,7 @@ def test_what_one_student_wrote_is_shut_away_and_never_in_the_report(db: Databas
     assert "<bdi>figo</bdi>" in after
     assert "<i>" not in shown
     assert "Turma: 5 pessoas. Cada modelo: 30 respostas sorteadas, uma a uma." in shown
-    assert re.search(r">4 de 5</text>", shown)  # different, of the class
+    assert re.search(r">4/5</text>", shown)  # different, of the class
     hidden = draw(importing + '{{ picture_chart(r.picture, "p") }}', found)
     assert "figo" not in hidden
     assert "2 respostas da turma vieram de uma pessoa só" in hidden
