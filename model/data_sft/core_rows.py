@@ -10,6 +10,7 @@ from model.data_sft.noise import without_accents
 from model.data_sft.tables import Group, Slots
 
 CORE = 6.0  # times that such a row comes round for each time of another
+ENOUGH = 12  # such rows of a group make a group of their own
 SHORTEST = 3  # letters; a shorter value is in too many texts to tell anything
 
 
@@ -75,4 +76,23 @@ def favour_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iter
                 fame * (CORE if texts.speaks_of(row, names) else 1)
                 for fame, row in zip(group.fame, group.rows, strict=True)
             ),
+        )
+
+
+def only_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iterator[Group]:
+    """The same groups with nothing but such rows where there are enough of them, the famous among them where there are."""
+    for group in groups:
+        texts, names = written.get(group.category), own_slots(group)
+        if texts is None or not names:
+            yield group
+            continue
+        core = [i for i, row in enumerate(group.rows) if texts.speaks_of(row, names)]
+        famous = [i for i in core if group.fame[i] == max(group.fame)]
+        kept = next(
+            (rows for rows in (famous, core) if len(rows) >= ENOUGH), range(len(group.rows))
+        )
+        yield replace(
+            group,
+            rows=tuple(group.rows[i] for i in kept),
+            fame=tuple(group.fame[i] for i in kept),
         )

@@ -8,15 +8,17 @@ to one of the evaluation set is left out.
 import argparse
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from model.data_sft import make_capitals, make_sums
-from model.data_sft.core_rows import Written, favour_core
+from model.data_sft.core_rows import Written, favour_core, only_core
 from model.data_sft.held_out import Evaluation, NewFacts, without_known_templates
+from model.data_sft.noise import Noise, spoil_question, with_courtesy
 from model.data_sft.tables import Group, conversations, read_groups, share_out
 
 Row = dict[str, Any]
@@ -40,6 +42,34 @@ SHARE = {
     "lecture": 0.5,
     "stories": 0.5,
 }
+# With --focus: fewer facts, each in more wordings, and what was written by hand or by a bank several times.
+FOCUS_EACH = 4000
+FOCUS_SHARE = {
+    "capitals": 2.0,
+    "sums": 2.0,
+    "families": 1.6,
+    "words": 1.6,
+    "brazil": 1.4,
+    "science": 1.4,
+    "form": 1.4,
+    "ai_terms": 0.6,
+    "identity": 0.8,
+    "unknown": 0.6,
+    "quick": 0.4,
+    "firmness": 0.4,
+    "greetings": 0.4,
+    "lecture": 0.4,
+    "stories": 0.3,
+}
+FOCUS_TIMES = 4  # of a written conversation: as it is, and as people write on a phone
+SKILLS = {"form"}  # categories that teach a skill, which needs many rows, not facts
+DRILL = 0.2  # of their share is left to the groups that drill what hardly anybody asks
+DRILLS = re.compile(
+    r"_vf$|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
+    r"|aumentativos|diminutivo_de|coletivo|maior|menor|conta_|tabuada_|é_par|por_extenso|em_algarismos"
+    r"|capital_false|country_currency|region_count|relatives_not_known|relatives_of|começa_com|element_number"
+    r"|number_element|_false$|_no$"
+)
 
 
 def row(turns: Iterable[str], item: Row, author: str = "templated") -> Row:
@@ -95,8 +125,10 @@ def held_rows() -> Iterator[Row]:
             yield from bank_rows(item, rng)
 
 
-def table_rows(groups: Sequence[Group], each: int, seed: int) -> Iterator[Row]:
-    """About `each` conversations of every category, shared out among its groups."""
+def table_rows(
+    groups: Sequence[Group], each: int, shares: Mapping[str, float], seed: int
+) -> Iterator[Row]:
+    """About `each` conversations of every category times its share, shared out among its groups."""
     new_words = Evaluation(EVALUATION, "new_words")
     by_category: dict[str, list[Group]] = {}
     for group in groups:
@@ -105,7 +137,7 @@ def table_rows(groups: Sequence[Group], each: int, seed: int) -> Iterator[Row]:
             kept = replace(group, turns=(first, *group.turns[1:]))
             by_category.setdefault(group.category, []).append(kept)
     for category, members in sorted(by_category.items()):
-        total = round(each * SHARE.get(category, 1))
+        total = round(each * shares.get(category, 1))
         counts = share_out([g.size for g in members], total, [g.capacity for g in members])
         for group, n in zip(members, counts, strict=True):
             item = {"c": category, "source": group.source}
@@ -114,6 +146,31 @@ def table_rows(groups: Sequence[Group], each: int, seed: int) -> Iterator[Row]:
                 if group.has_planted_mistake:
                     made["messages"][1]["weight"] = 0
                 yield made
+
+
+def focused(groups: Sequence[Group], written: Mapping[str, Written]) -> list[Group]:
+    """The groups cut down to the facts that everybody asks about, drills held short."""
+    facts = [g for g in groups if g.category not in SKILLS]
+    skills = [g for g in groups if g.category in SKILLS]
+    return [
+        replace(g, weight=g.weight * DRILL) if DRILLS.search(g.name) else g
+        for g in [*only_core(facts, written), *favour_core(skills, written)]
+    ]
+
+
+def phone_copies(rows: Iterable[Row], times: int, rng: random.Random) -> Iterator[Row]:
+    """Each row `times` times: as it is, then with a courtesy or spoiled like a question typed on a phone."""
+    for r in rows:
+        yield r
+        level = Noise.LIGHT if r["category"] in ("words", "form") else Noise.ALL
+        first, *rest = r["messages"]
+        for _ in range(times - 1):
+            question = (
+                with_courtesy(first["content"], rng)
+                if rng.random() < 0.5
+                else spoil_question(first["content"], level, rng)
+            )
+            yield {**r, "messages": [{**first, "content": question}, *rest]}
 
 
 def written_texts(rows: Iterable[Row]) -> dict[str, Written]:
@@ -147,7 +204,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--facts", type=Path, help="folder of the tables of facts")
     parser.add_argument("--out", type=Path, default=Path("runs/sft"))
-    parser.add_argument("--each", type=int, default=EACH, help="rows a category gets from tables")
+    parser.add_argument("--each", type=int, help="rows a category gets from tables")
+    parser.add_argument(
+        "--focus", action="store_true", help="the facts that everybody asks about, more often"
+    )
     parser.add_argument("--times", type=int, default=0, help="draws of the first capitals and sums")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -156,8 +216,13 @@ def main() -> None:
         rng = random.Random(seed)
         rows += make_capitals.build_rows(args.facts, rng) if args.facts else []
         rows += make_sums.build_rows(rng)
-    groups = list(favour_core(read_groups(), written_texts(held_rows())))
-    rows += table_rows(groups, args.each, args.seed)
+    written = written_texts(held_rows())
+    if args.focus:
+        rows = list(phone_copies(rows, FOCUS_TIMES, random.Random(args.seed)))
+        groups, each, shares = focused(read_groups(), written), FOCUS_EACH, FOCUS_SHARE
+    else:
+        groups, each, shares = list(favour_core(read_groups(), written)), EACH, SHARE
+    rows += table_rows(groups, args.each or each, shares, args.seed)
     free, n_out = without_held_out(rows)
     by_category: dict[str, list[Row]] = {}
     for r in free:
