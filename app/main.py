@@ -75,7 +75,7 @@ def create_app(
             max_more_bytes=settings.dois_treinos_more_mb * 2**20,
         )
         await db.write(exchanges.close_abandoned)
-        ids = await db.write(lambda session: checkpoints.register(session, generation.facts()))
+        ids = await db.write(lambda session: checkpoints.register(session, generation.facts))
         writer, presence = RoomWriter(db, generation, ids), Presence(db)
         services = Services(settings, db, generation, ids, writer, presence, Limits())
         app.state.services = api.state.services = services

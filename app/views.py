@@ -6,11 +6,12 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
+from app.security import hash_token
 from app.services import votes
 from app.services.exchanges import SIDE_OF, generation_on
 from app.services.facts import Facts
 from app.services.generation import GenerationService
-from app.services.jobs import Job, Result
+from app.services.jobs import Asked, Job, Result
 from app.tables import Checkpoint, Exposure, Finish, Role, Side
 from model.inspect import TokenView
 
@@ -93,6 +94,13 @@ class Works:
     def now(cls, generation: GenerationService) -> Self:
         return cls(generation, generation.jobs.copy())
 
+    def seen_by(self, token: str | None, public_id: str) -> ExchangeView | None:
+        """An exchange of this cookie of which neither answer is saved yet, as it is in memory: nobody can have voted on it."""
+        job = self.jobs.get(public_id)
+        if not (job and job.asked and token and job.asked.cookie_hash == hash_token(token)):
+            return None
+        return None if job.saved else running_view(job, job.asked, self.generation)
+
 
 def exchange_view(session: Session, exposure: Exposure, works: Works) -> ExchangeView:
     """What a visitor sees of an exchange: the running job's text where there is one."""
@@ -100,6 +108,28 @@ def exchange_view(session: Session, exposure: Exposure, works: Works) -> Exchang
     panes = [pane_view(exposure, side, thumbs.get(side), works) for side in Side]
     job = works.jobs.get(exposure.public_id)
     return ExchangeView(id=exposure.public_id, prompt=exposure.prompt.text, panes=panes, job=job)
+
+
+def running_view(job: Job, asked: Asked, generation: GenerationService) -> ExchangeView:
+    panes = []
+    for pane in empty_exchange(generation.facts).panes:
+        plan, result = asked.plans[pane.side], job.results[pane.side]
+        fact = next(f for f in generation.facts if f.role == pane.role)
+        answer = AnswerView(
+            exchange_id=job.key,
+            prompt=asked.text,
+            text=result.text,
+            finish=None,
+            max_tokens=plan.params.max_tokens,
+            n_tokens=0,
+            total_ms=None,
+            seed=plan.params.seed,
+            envelope=generation.view_prompt(fact.sha256, plan.prompt_ids),
+            thumb=None,
+            nonce=secrets.token_urlsafe(8),
+        )
+        panes.append(replace(pane, answer=answer))
+    return ExchangeView(id=job.key, prompt=asked.text, panes=panes, job=job)
 
 
 def finished_pane(pane: PaneView, result: Result) -> PaneView:

@@ -17,12 +17,12 @@ from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
 from app.errors import AppError, database_busy, retry_after
 from app.render import render, to_html, translate
 from app.routes.pages import render_page
-from app.security import COOKIE, COOKIE_MAX_AGE_S, keep_token, new_token
-from app.services import exchanges, participants, rooms
+from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
+from app.services import exchanges, participants
+from app.services.asking import Ask, create_all
 from app.services.exchanges import DECK
-from app.services.generation import Plan
-from app.services.jobs import Job, Result
-from app.tables import Exposure, Side
+from app.services.jobs import Asked, Job, Plan, Result
+from app.tables import Side
 from app.views import ExchangeView, PaneView, Works, exchange_view, finished_pane
 
 router = APIRouter(prefix="/exchanges")
@@ -63,9 +63,7 @@ async def ask(
     return response
 
 
-async def start(
-    services: Services, token: str, text: str, code: str | None = None
-) -> tuple[str, Job]:
+async def start(services: Services, token: str, text: str, code: str = "") -> tuple[str, Job]:
     """Keep the prompt and begin both answers; each is saved when it ends, whoever is watching.
 
     With a code: as a participant of that room, whose host must allow it.
@@ -75,16 +73,15 @@ async def start(
     plans = generation.plan(text)
     job = generation.reserve(exchanges.new_public_id())
 
-    def create(session: Session) -> Exposure:
-        if code is None:
-            participant = participants.find_or_create(session, token)
-        else:
-            participant = rooms.free_player(session, code, token)
-        ids = services.checkpoint_ids
-        return exchanges.create(session, participant, job.key, text, plans, ids)
-
+    ask = Ask(
+        cookie=token,
+        public_id=job.key,
+        text=text,
+        plans=plans,
+        checkpoint_ids=services.checkpoint_ids,
+    )
     try:
-        exposure = await services.db.write(create)
+        exposure = await services.db.write_together(create_all, code, ask)
     except BaseException:
         generation.release(job)
         raise
@@ -92,8 +89,9 @@ async def start(
     by_side: dict[Side, Plan] = {exchanges.SIDE_OF[plan.role]: plan for plan in plans}
 
     async def save(side: Side, result: Result) -> None:
-        await services.db.write(lambda s: exchanges.save_result(s, ids[side], result))
+        await services.db.write_together(exchanges.save_all, "", (ids[side], result))
 
+    job.asked = Asked(hash_token(token), text, by_side)
     generation.submit(job, by_side, save, owner=str(exposure.participant_id))
     return job.key, job
 
@@ -118,6 +116,8 @@ def refuse(
 
 async def load(services: Services, token: str | None, public_id: str) -> ExchangeView:
     works = Works.now(services.generation)
+    if running := works.seen_by(token, public_id):
+        return running
 
     def work(session: Session) -> ExchangeView:
         participant = participants.of_exchange(session, token, public_id)

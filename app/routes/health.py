@@ -20,7 +20,7 @@ async def healthz(services: ServicesDep) -> JSONResponse:
         database = type(error).__name__
     engine = "ok" if services.generation.is_alive else "stopped"
     is_well = database == engine == "ok"
-    pair = {fact.role.value: fact.sha256 for fact in services.generation.facts()}
+    pair = {fact.role.value: fact.sha256 for fact in services.generation.facts}
     body = {
         "status": "ok" if is_well else "error",
         "database": database,

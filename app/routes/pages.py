@@ -77,7 +77,7 @@ def render_page(
     text: str = "",
 ) -> Response:
     """The front page around an exchange, or around none."""
-    facts = services.generation.facts()
+    facts = services.generation.facts
     return render(
         request,
         "index.html",

@@ -2,21 +2,21 @@
 
 import secrets
 import unicodedata
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app import __version__
 from app.errors import N_, Invalid, NotFound
-from app.services.generation import Plan
-from app.services.jobs import Result
+from app.services.jobs import Plan, Result
 from app.tables import (
     Exposure,
     Finish,
     Generation,
     Participant,
-    Prompt,
     Role,
     Side,
     now,
@@ -63,42 +63,6 @@ def new_public_id() -> str:
     return secrets.token_urlsafe(12)
 
 
-def create(
-    session: Session,
-    participant: Participant,
-    public_id: str,
-    text: str,
-    plans: list[Plan],
-    checkpoint_ids: dict[Role, int],
-) -> Exposure:
-    """A prompt, an answer to be written for each plan, and who sees which on which side."""
-    prompt = Prompt(
-        participant_id=participant.id,
-        room_id=participant.room_id,
-        text=text,
-        is_from_deck=text in DECK,
-    )
-    session.add(prompt)
-    session.flush()
-    generations = {
-        SIDE_OF[plan.role]: new_generation(prompt.id, checkpoint_ids[plan.role], plan)
-        for plan in plans
-    }
-    session.add_all(generations.values())
-    session.flush()
-    exposure = Exposure(
-        public_id=public_id,
-        participant_id=participant.id,
-        prompt_id=prompt.id,
-        left_id=generations[Side.LEFT].id,
-        right_id=generations[Side.RIGHT].id,
-        revealed_at=now(),
-    )
-    session.add(exposure)
-    session.flush()
-    return exposure
-
-
 def new_generation(prompt_id: int, checkpoint_id: int, plan: Plan) -> Generation:
     """The row of an answer that is to be written."""
     return Generation(
@@ -139,21 +103,25 @@ def generation_on(exposure: Exposure, side: Side) -> Generation:
     return exposure.left if side == Side.LEFT else exposure.right
 
 
-def save_result(session: Session, generation_id: int, result: Result) -> None:
-    """The end of one answer, or as much as there is of it."""
-    session.execute(
-        update(Generation)
-        .where(Generation.id == generation_id)
-        .values(
-            text=result.text,
-            completion_ids=result.completion_ids,
-            logps=result.logps,
-            finish_reason=result.finish,
-            queue_ms=result.queue_ms,
-            first_token_ms=result.first_token_ms,
-            total_ms=result.total_ms,
-        )
-    )
+def save_all(session: Session, _: str, ended: Sequence[tuple[int, Result]]) -> list[None]:
+    """The ends of answers by their generations' ids, or as much as there is of each; nothing where one was erased."""
+    rows = [
+        {
+            "of": generation_id,
+            "text": result.text,
+            "completion_ids": result.completion_ids,
+            "logps": result.logps,
+            "finish_reason": result.finish,
+            "queue_ms": result.queue_ms,
+            "first_token_ms": result.first_token_ms,
+            "total_ms": result.total_ms,
+        }
+        for generation_id, result in ended
+    ]
+    where = Generation.id == bindparam("of")
+    values: dict[str, Any] = {name: bindparam(name) for name in rows[0].keys() - {"of"}}
+    session.connection().execute(update(Generation).where(where).values(values), rows)
+    return [None] * len(rows)
 
 
 def close_abandoned(session: Session) -> None:

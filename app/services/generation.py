@@ -8,7 +8,6 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import torch
 
 from app.errors import N_, Busy, Invalid
-from app.services.facts import Facts, Source, facts_of
-from app.services.jobs import Job, Reader, Save, Writer
+from app.services.facts import Source, facts_of
+from app.services.jobs import Job, Plan, Reader, Save, Writer
 from app.tables import Envelope, Role, Side
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.config import SamplingParams
@@ -29,17 +28,6 @@ from model.worker import Ending, EngineThread
 
 MAX_ANSWER_TOKENS = 64
 MIN_ANSWER_TOKENS = 16  # room for an answer that a prompt must leave in the context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One answer that is to be written: everything that decides its text."""
-
-    role: Role
-    envelope: Envelope
-    text: str
-    prompt_ids: list[int]  # none where another server makes the envelope
-    params: SamplingParams
 
 
 class GenerationService:
@@ -59,7 +47,8 @@ class GenerationService:
         """`n_threads`: cores that the embedded models may use; 0: all. `more`: folders that are read when asked for."""
         if n_threads:
             torch.set_num_threads(n_threads)
-        self._sources, self._base = sources, sources[Role.BASE]
+        self._sources = sources
+        self.facts = [facts_of(role, sources[role], sources[Role.BASE]) for role in Role]
         self._checkpoints = {r: s for r, s in sources.items() if isinstance(s, Checkpoint)}
         checkpoints = {str(role): c for role, c in self._checkpoints.items()}
         self._more = dict(more or {})
@@ -91,9 +80,6 @@ class GenerationService:
     @property
     def is_alive(self) -> bool:
         return self.worker.is_alive
-
-    def facts(self) -> list[Facts]:
-        return [facts_of(role, self._sources[role], self._base) for role in Role]
 
     def plan(self, text: str) -> list[Plan]:
         """One plan for each checkpoint; Invalid where the text does not fit its context."""

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from app.tables import Finish, Side
+from app.tables import Envelope, Finish, Role, Side
+from model.config import SamplingParams
 from model.engine import Event
 from model.worker import Ending
 
@@ -23,6 +24,17 @@ class Reader(Protocol):
     def receive(self, event: Event | Ending) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One answer that is to be written: everything that decides its text."""
+
+    role: Role
+    envelope: Envelope
+    text: str
+    prompt_ids: list[int]  # none where another server makes the envelope
+    params: SamplingParams
+
+
 @dataclass(slots=True)
 class Result:
     """One answer, being written or finished."""
@@ -36,11 +48,21 @@ class Result:
     total_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a visitor asked, known by the hash of the cookie, and how each side answers it."""
+
+    cookie_hash: str
+    text: str
+    plans: dict[Side, Plan]
+
+
 class Job:
     """An exchange in the works: what each side has written so far."""
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.asked: Asked | None = None  # where it is one visitor's
         self.results = {side: Result() for side in Side}
         self.saved: set[Side] = set()  # finished, and in the database or lost
         self.writers: list[Reader] = []

@@ -1,5 +1,6 @@
 """Who is asking: a browser with a random cookie, nothing more."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from sqlalchemy import select
@@ -38,14 +39,15 @@ def of_exchange(session: Session, token: str | None, public_id: str) -> Particip
     return participant if participant.token_hash == expected else None
 
 
-def find_or_create(session: Session, token: str) -> Participant:
-    participant = find(session, token)
-    if participant is None:
-        participant = Participant(token_hash=hash_token(token))
-        with suppress(IntegrityError), session.begin_nested():  # two first prompts at once
-            session.add(participant)
-            session.flush()
-            return participant
-        participant = find(session, token)
-        assert participant is not None
-    return participant
+def find_or_create_all(session: Session, tokens: Sequence[str]) -> list[Participant]:
+    """The participants of cookies, in their order; those that are new are made."""
+    hashes = [hash_token(token) for token in tokens]
+    query = select(Participant).where(Participant.token_hash.in_(hashes))
+    people = {person.token_hash: person for person in session.scalars(query)}
+    new = [Participant(token_hash=h) for h in dict.fromkeys(hashes) if h not in people]
+    with suppress(IntegrityError), session.begin_nested():
+        session.add_all(new)
+        session.flush()
+        people |= {person.token_hash: person for person in new}
+        return [people[h] for h in hashes]
+    return find_or_create_all(session, tokens)  # another process was the first with one of them

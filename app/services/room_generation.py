@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, joinedload
 from app.db import Database
 from app.events import phase_topic, room_topic, touch
 from app.services import exchanges
-from app.services.generation import GenerationService, Plan
-from app.services.jobs import SAVE_DELAYS_S, Job, Result
+from app.services.generation import GenerationService
+from app.services.jobs import SAVE_DELAYS_S, Job, Plan, Result
 from app.tables import (
     AnswerKind,
     Finish,
@@ -146,7 +146,7 @@ class RoomWriter:
         by_side = {SIDE_OF[role]: id_ for role, id_ in ids.items()}
 
         async def save(side: Side, result: Result) -> None:
-            await self.db.write(lambda s: exchanges.save_result(s, by_side[side], result))
+            await self.db.write_together(exchanges.save_all, "", (by_side[side], result))
 
         job = Job(f"round-{round_id}")
         self.generation.submit(

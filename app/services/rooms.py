@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import N_, Conflict, Invalid, NotFound
+from app.errors import N_, AppError, Conflict, Invalid, NotFound
 from app.events import phase_topic, room_topic, touch
 from app.security import hash_token, new_token
 from app.services.exchanges import DECK, clean_prompt
@@ -182,12 +182,21 @@ def join(session: Session, room: Room, cookie: str) -> Participant:
     return found
 
 
-def free_player(session: Session, code: str, cookie: str) -> Participant:
-    """A participant who may send own prompts now."""
+def free_players(
+    session: Session, code: str, cookies: Sequence[str]
+) -> list[Participant | AppError]:
+    """The participants who may send own prompts now, in the order of their cookies; why not, where one may not."""
     room = by_code(session, code)
     if not room.allows_free_play:
         raise Conflict(N_("As perguntas livres estão fechadas nesta sala."))
-    return active_member(session, room, cookie)
+    known = members(session, room, cookies)
+    players: list[Participant | AppError] = []
+    for cookie in cookies:
+        try:
+            players.append(active(known.get(cookie)))
+        except AppError as error:
+            players.append(error)
+    return players
 
 
 def participants(session: Session, room: Room) -> list[Participant]:

@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -153,15 +154,15 @@ def test_an_answer_that_cannot_be_saved_is_shown_as_failed(
 def fail_saves(monkeypatch: pytest.MonkeyPatch, n: int) -> list[None]:
     """The next n saves of an answer fail as a locked database would; what is left of them comes back."""
     left: list[None] = [None] * n
-    save = exchanges.save_result
+    save = exchanges.save_all
 
-    def fail(*args: object) -> None:
+    def fail(*args: Any) -> list[None]:
         if left:
             left.pop()
             raise OperationalError("UPDATE", None, Exception("database is locked"))
-        save(*args)  # type: ignore[arg-type]
+        return save(*args)
 
-    monkeypatch.setattr(exchanges, "save_result", fail)
+    monkeypatch.setattr(exchanges, "save_all", fail)
     return left
 
 

@@ -206,7 +206,7 @@ def test_a_new_fact_is_found_both_ways_round_and_others_are_not() -> None:
 
 def test_planted_mistakes_of_tables_are_read_but_not_learned() -> None:
     turns = (("Capital {d}?",), ("Bogotá.",), ("Certeza?",), ("Desculpe: {c}.",))
-    rows = list(table_rows([make_group(turns=turns, kind="wrong-doubt")], 2, 0))
+    rows = list(table_rows([make_group(turns=turns, kind="wrong-doubt")], 2, {}, 0))
     assert rows
     for row in rows:
         assert row["messages"][1]["weight"] == 0
