@@ -44,6 +44,7 @@ from app.services.presence import Presence
 from app.services.room_generation import RoomWriter
 from app.tables import Role
 from model.checkpoint import load_checkpoint
+from model.device import use_cores
 from model.errors import BrokenCheckpoint
 from model.pair import load_pair
 from model.remote import RemoteModel
@@ -70,7 +71,7 @@ def create_app(
             max_jobs=settings.max_exchanges,
             leave_grace_s=settings.leave_grace_s,
             is_exact=settings.dois_treinos_exact,
-            n_threads=settings.engine_threads,
+            n_cores=settings.engine_threads,
             more=more,
             max_more_bytes=settings.dois_treinos_more_mb * 2**20,
         )
@@ -128,6 +129,7 @@ def create_app(
 
 def from_settings(settings: Settings) -> FastAPI:
     """Load the models, bring the database up to date, make the app. Unusable says what is wrong."""
+    use_cores(1)  # the engine's thread has the others
     try:
         more = find_more(settings)
         sources = load_sources(settings)

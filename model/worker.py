@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from model.device import CORES, use_cores
 from model.engine import Engine, Event, Request
 from model.errors import QueueFull
 
@@ -39,18 +40,25 @@ class EngineThread(Generic[K]):
     """Runs one engine. Every key gets events up to one with a finish, or an `Ending`, and then no more."""
 
     def __init__(
-        self, engine: Engine, deliver: Callable[[list[tuple[K, Event | Ending]]], None]
+        self,
+        engine: Engine,
+        deliver: Callable[[list[tuple[K, Event | Ending]]], None],
+        n_cores: int = CORES,
     ) -> None:
         """`deliver` is called in the engine's thread and must return at once."""
-        self._engine, self._deliver = engine, deliver
+        self._engine, self._deliver, self._n_cores = engine, deliver, n_cores
         self._running: dict[int, _Asked[K]] = {}  # by the engine's sequence id
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._is_well, self._is_stopping = True, threading.Event()
+        self._has_cores = threading.Event()
         self.n_restarts = 0
 
     def start(self) -> None:
+        """Begin; the caller, and threads that come later, compute on one core each from then on."""
         self._thread.start()
+        self._has_cores.wait()
+        use_cores(1)
 
     def stop(self) -> None:
         """End the thread, and with it all that still runs; waits for the running step."""
@@ -85,6 +93,8 @@ class EngineThread(Generic[K]):
         return future
 
     def _run(self) -> None:
+        use_cores(self._n_cores)
+        self._has_cores.set()
         while True:
             try:
                 self._work()

@@ -12,14 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.errors import N_, Busy, Invalid
 from app.services.facts import Source, facts_of
 from app.services.jobs import Job, Plan, Reader, Save, Writer
 from app.tables import Envelope, Role, Side
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.config import SamplingParams
+from model.device import CORES
 from model.engine import MAX_EXTRA_BYTES, Engine, Event, Request
 from model.evaluate import prompt_ids
 from model.inspect import TokenView, view_tokens
@@ -40,13 +39,11 @@ class GenerationService:
         max_jobs: int,
         leave_grace_s: float,
         is_exact: bool = False,
-        n_threads: int = 0,
+        n_cores: int = 0,
         more: Mapping[str, Path] | None = None,
         max_more_bytes: int = MAX_EXTRA_BYTES,
     ) -> None:
-        """`n_threads`: cores that the embedded models may use; 0: all. `more`: folders that are read when asked for."""
-        if n_threads:
-            torch.set_num_threads(n_threads)
+        """`n_cores`: cores that the embedded models may use; 0: all. `more`: folders that are read when asked for."""
         self._sources = sources
         self.facts = [facts_of(role, sources[role], sources[Role.BASE]) for role in Role]
         self._checkpoints = {r: s for r, s in sources.items() if isinstance(s, Checkpoint)}
@@ -62,7 +59,9 @@ class GenerationService:
         )
         self.max_jobs, self.leave_grace_s = max_jobs, leave_grace_s
         self.jobs: dict[str, Job] = {}
-        self.worker: EngineThread[Reader] = EngineThread(self.engine, self._deliver)
+        self.worker: EngineThread[Reader] = EngineThread(
+            self.engine, self._deliver, n_cores or CORES
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:

@@ -1,8 +1,10 @@
 import queue
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 
 from model.chat import raw_prompt
 from model.checkpoint import Checkpoint
@@ -171,4 +173,15 @@ def test_a_function_runs_between_two_steps(base: Checkpoint) -> None:
 
     with pytest.raises(ValueError, match="no"):
         worker.call(fail).result(timeout=20)
+    worker.stop()
+
+
+def test_the_engine_has_the_cores_and_every_other_thread_has_one(base: Checkpoint) -> None:
+    worker = EngineThread(Engine({"base": base}), lambda _: None, n_cores=3)
+    worker.start()
+    assert worker.call(torch.get_num_threads).result(10) == 3
+    assert torch.get_num_threads() == 1
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 1
+    assert worker.call(torch.get_num_threads).result(10) == 3
     worker.stop()
