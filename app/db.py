@@ -18,10 +18,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.errors import Unusable
+from app.errors import AppError, Unusable
 from app.events import Hub, PostgresListener
 from app.together import Together
 
@@ -120,7 +126,9 @@ class Database:
         results: list[T | Exception] = []
         try:
             results.extend(await do(lambda session: work(session, room, items)))
-        except IntegrityError:  # another process erased what one of them writes about
+        except (AppError, OperationalError):  # the room is not there, the database does not answer
+            raise
+        except Exception:  # one of them cannot be written: its room was just erased, it is no text
             if len(items) == 1:
                 raise
             for item in items:  # so that the others lose nothing

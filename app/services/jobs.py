@@ -124,7 +124,7 @@ class Writer:
 
     def _write(self, event: Event) -> None:
         result = self.result
-        result.text += event.text.replace("\x00", "\ufffd")  # which no database keeps
+        result.text += storable(event.text)
         if event.token_id is not None and event.logp is not None:
             result.completion_ids.append(event.token_id)
             result.logps.append(round(event.logp, 4))
@@ -153,6 +153,12 @@ class Writer:
         if self.job.is_done:
             self.keeper.release(self.job)
         self.job.notify()
+
+
+def storable(text: str) -> str:
+    """The text without what no database keeps: NUL, and halves of surrogate pairs, which another server's JSON may hold."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\x00", "\ufffd")
 
 
 def _ms_since(start: float) -> float:

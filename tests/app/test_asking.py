@@ -1,5 +1,6 @@
 """Prompts that come together, and exchanges that are shown while they are written."""
 
+import asyncio
 from dataclasses import replace
 from itertools import count
 
@@ -13,7 +14,7 @@ from app.errors import Conflict, NotFound
 from app.security import hash_token
 from app.services import exchanges, participants, rooms
 from app.services.asking import Ask, create_all
-from app.services.jobs import Result
+from app.services.jobs import Result, storable
 from app.tables import Exposure, Finish, Generation, Participant, Prompt, Side, now
 from app.views import ExchangeView, Works, exchange_view
 
@@ -87,6 +88,43 @@ def test_ends_are_kept_together_and_an_erased_one_is_passed_over(
     assert kept[exposure.right_id].logps == [-0.5]
     assert kept[exposure.right_id].finish_reason == "length"
     assert len(kept) == 2
+
+
+def test_an_end_that_cannot_be_written_takes_no_other_with_it(
+    client: TestClient, db: Database
+) -> None:
+    """Another server's answer may hold half of a surrogate pair, which is no text."""
+    asks = [ask(client, "a", "O rato"), ask(client, "b", "O rei")]
+    first, second = db.write_now(lambda session: create_all(session, "", asks))
+    assert isinstance(first, Exposure)
+    assert isinstance(second, Exposure)
+    ends = [
+        (id_, Result(text=text, finish=Finish.STOP))
+        for id_, text in (
+            (first.left_id, "roeu"),
+            (first.right_id, "\ud83d"),
+            (second.left_id, "riu"),
+        )
+    ]
+
+    async def save() -> list[BaseException | None]:
+        saves = (db.write_together(exchanges.save_all, "", end) for end in ends)
+        return await asyncio.gather(*saves, return_exceptions=True)
+
+    outcomes = asyncio.run(save())
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], Exception)
+    assert outcomes[2] is None
+    kept = {g.id: g.text for g in rows(db, Generation)}
+    assert (kept[first.left_id], kept[first.right_id], kept[second.left_id]) == ("roeu", "", "riu")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("a\x00b", "a\ufffdb"), ("a\ud83d", "a\ufffd"), ("\ud83d\ude00 olá", "😀 olá"), ("🦜", "🦜")],
+)
+def test_what_no_database_keeps_is_replaced(text: str, kept: str) -> None:
+    assert storable(text) == kept
 
 
 def test_a_running_exchange_is_shown_from_memory_as_the_database_would_show_it(

@@ -6,10 +6,12 @@ from functools import cache
 
 import pytest
 
-from model.data_sft.core_rows import CORE, Written, favour_core
+from model.data_sft import core_rows
+from model.data_sft.core_rows import CORE, Written, favour_core, only_core
 from model.data_sft.held_out import Evaluation, NewFacts, read_items, without_known_templates
-from model.data_sft.make_more import EVALUATION, table_rows, without_held_out
-from model.data_sft.noise import Noise, spoil_question, spoil_template
+from model.data_sft.make_more import EVALUATION, phone_copies, table_rows, without_held_out
+from model.data_sft.make_more import row as new_row
+from model.data_sft.noise import Noise, spoil_question, spoil_template, without_accents
 from model.data_sft.number_rows import NUMBER_ROWS
 from model.data_sft.tables import (
     FOLDER,
@@ -110,6 +112,38 @@ def test_a_row_that_the_written_questions_speak_of_comes_round_more_often() -> N
     # one text names Peru and Lima; of Chile a text holds one value only
     assert list(favoured.fame) == [3 * CORE, 1, 1]
     assert unchanged is other
+
+
+def test_only_the_rows_that_everybody_asks_about_stay_where_there_are_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core_rows, "ENOUGH", 2)
+    countries = (("Peru", "Lima"), ("Chile", "Santiago"), ("Laos", "Vienciana"), ("Omã", "Mascate"))
+    rows = tuple({"p": p, "c": c, "kind": "x"} for p, c in countries)
+    texts = {"capitals": Written([f"A capital: {c}, {p}." for p, c in countries[:3]])}
+
+    def kept(fame: tuple[float, ...]) -> list[str]:
+        (group,) = only_core([make_group(rows=rows, fame=fame)], texts)
+        assert len(group.fame) == len(group.rows)
+        return [row["p"] for row in group.rows]
+
+    assert kept((3, 3, 1, 3)) == ["Peru", "Chile"]  # asked about, and famous
+    assert kept((1, 1, 1, 3)) == ["Peru", "Chile", "Laos"]  # asked about
+    monkeypatch.setattr(core_rows, "ENOUGH", 4)
+    assert len(kept((3, 3, 1, 3))) == 4  # too few of either
+
+
+def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answer() -> None:
+    turns = ("Qual é a capital do Peru?", "Lima.", "Tem certeza?", "Tenho.")
+    made = new_row(turns, {"c": "capitals", "source": "x"}, "written")
+    copies = list(phone_copies([made], 30, random.Random(0)))
+    assert copies[0] == made
+    assert len(copies) == 30
+    questions = {copy["messages"][0]["content"] for copy in copies}
+    assert len(questions) > 5
+    assert all("peru" in without_accents(question.casefold()) for question in questions)
+    assert all(copy["messages"][1:] == made["messages"][1:] for copy in copies)
+    assert made["messages"][0]["content"] == turns[0]
 
 
 def test_a_group_with_nothing_new_left_ends() -> None:

@@ -177,7 +177,7 @@ def test_a_function_runs_between_two_steps(base: Checkpoint) -> None:
 
 
 def test_the_engine_has_the_cores_and_every_other_thread_has_one(base: Checkpoint) -> None:
-    worker = EngineThread(Engine({"base": base}), lambda _: None, n_cores=3)
+    worker: EngineThread[str] = EngineThread(Engine({"base": base}), lambda _: None, n_cores=3)
     worker.start()
     assert worker.call(torch.get_num_threads).result(10) == 3
     assert torch.get_num_threads() == 1
