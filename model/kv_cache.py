@@ -1,7 +1,7 @@
 """Keys and values of the running rows, so that each new token costs one position and not all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from model.config import ModelConfig
 MIN_ROWS, MIN_POSITIONS = 8, 128
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """Where the next T positions of B rows go, and what they see of the S positions that are then filled."""
 
-    rows: slice
-    heads: slice  # of the (R K) heads of all rows
+    first_row: int
+    first_head: int  # of the (R K) heads of all rows
+    end_head: int
     positions: Tensor  # (B, T)
     slots: Tensor  # (B 2 K T,) into the (2 R K S') positions of one layer, keys then values
     mask: Tensor  # (B K, H/K T, S) added to the scores: 0 where it may look, else -inf
@@ -27,7 +27,7 @@ class KVCache:
     """Keys and values (L, 2, R, K, S', D), float32. Rows 0 to n_rows - 1 are in use, row i filled up to `lengths[i]`.
 
     Memory grows with the rows and positions in use, and is given back by `clear`.
-    A pass over the network: `begin`, `write` in each layer, `advance`.
+    A pass over the network: `begin`, then each layer writes into its slots and reads its keys and values, `advance`.
     """
 
     def __init__(self, config: ModelConfig, device: torch.device) -> None:
@@ -68,18 +68,13 @@ class KVCache:
         is_later = self._numbers[:n_visible] > positions[..., None]  # (B, T, S)
         mask = torch.where(is_later, -torch.inf, 0.0)[:, None, None]
         mask = mask.expand(-1, n_kv, n_group, -1, -1).reshape(n * n_kv, -1, n_visible)
-        rows, heads = slice(first, first + n), slice(first * n_kv, (first + n) * n_kv)
-        return Pass(rows, heads, positions, slots.flatten(), mask, n_visible)
-
-    def write(self, layer: int, at: Pass, new: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep keys and values (B, 2 K, T, D); return all of the rows so far, apart: (B K, S, D) twice."""
-        slots, keys, values = self._views[layer]
-        slots.index_copy_(0, at.slots, new.reshape(-1, new.shape[-1]))
-        return keys[at.heads, : at.n_visible], values[at.heads, : at.n_visible]
+        return Pass(
+            first, first * n_kv, (first + n) * n_kv, positions, slots.flatten(), mask, n_visible
+        )
 
     def advance(self, at: Pass, n_new: Sequence[int]) -> None:
         """The rows of the pass are longer now, each by its own number."""
-        for row, n in zip(range(at.rows.start, at.rows.stop), n_new, strict=True):
+        for row, n in enumerate(n_new, start=at.first_row):
             self.lengths[row] += n
 
     def copy(self, source: int, target: int) -> None:
@@ -116,7 +111,7 @@ class KVCache:
         c = self._config
         shape = (c.n_layers, 2, n_rows, c.n_kv_heads, n_positions, c.head_width)
         self.kept = torch.zeros(shape, device=self._device)
-        self._views = [
+        self.layers = [
             (layer.view(-1, c.head_width), *layer.flatten(1, 2).unbind()) for layer in self.kept
         ]
         begins = torch.arange(0, 2 * n_rows * c.n_kv_heads * n_positions, n_positions)

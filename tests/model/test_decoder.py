@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SamplingParams
-from model.decoder import Decoder, FastProduct, is_fast
+from model.decoder import Decoder, fast_product, is_fast, multiply
 from model.engine import Engine, Request, generate
 from model.kv_cache import MIN_ROWS, KVCache
 from model.transformer import Transformer
@@ -100,9 +100,9 @@ def test_both_fast_products_err_by_their_rounding_only() -> None:
     bias = torch.randn(64, generator=generator).bfloat16().float()
     x = torch.randn(40, 96, generator=generator).bfloat16().float()
     scale = torch.rand(96, generator=generator)
-    product = FastProduct(weight, bias, scale)
-    many = product(x).float()
-    few = torch.cat([product(x[i : i + 2]) for i in range(0, 40, 2)]).float()
+    product = fast_product(weight, bias, scale)
+    many = multiply(x, product).float()
+    few = torch.cat([multiply(x[i : i + 2], product) for i in range(0, 40, 2)]).float()
     exact = (x * scale) @ weight.T + bias
     step = weight.abs().amax(1) / 127  # (O,)
     eight_bits = step / 12**0.5 * (x * scale).norm(dim=1, keepdim=True)  # (N, O)
