@@ -22,9 +22,11 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     IntegrityError,
+    InterfaceError,
     NoSuchModuleError,
     OperationalError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.errors import AppError, Unusable
@@ -36,6 +38,7 @@ Item = TypeVar("Item")
 ForMany = Callable[[Session, str, list[Item]], Sequence[T | Exception]]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_TIMEOUT_MS = 5000
+NO_ANSWER = (OperationalError, InterfaceError, PoolTimeout)
 CLAIM_SPACE, UPGRADE_SPACE = 24_001, 24_002  # of advisory locks
 
 
@@ -126,7 +129,7 @@ class Database:
         results: list[T | Exception] = []
         try:
             results.extend(await do(lambda session: work(session, room, items)))
-        except (AppError, OperationalError):  # the room is not there, the database does not answer
+        except (AppError, *NO_ANSWER):  # the room is not there, or the database
             raise
         except Exception:  # one of them cannot be written: its room was just erased, it is no text
             if len(items) == 1:
@@ -169,7 +172,8 @@ class Database:
         """A transaction that erases, and what must follow it."""
         try:
             result = await self.write(work)
-        except IntegrityError:  # a vote came while it waited: erased with the rest the second time
+        except (IntegrityError, OperationalError):
+            # a vote came while it waited, erased with the rest the second time; or answers were just being saved
             result = await self.write(work)
         await asyncio.to_thread(self.wipe)
         return result

@@ -146,8 +146,8 @@ def run_layers(
 
 @cache
 def compiled_layers() -> Callable[..., Tensor]:
-    """`run_layers` without Python between its operations, where this Python still has TorchScript."""
-    if sys.version_info >= (3, 14):
+    """`run_layers` without Python between its operations, where this Python has TorchScript and torch has oneDNN."""
+    if sys.version_info >= (3, 14) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return run_layers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated; the version of torch is fixed
@@ -170,7 +170,8 @@ class Decoder:
         cos, sin = rope_angles(torch.arange(c.max_context, device=weight.device), c)
         self._turns = torch.complex(cos, sin)[:, : c.head_width // 2]  # (positions, D/2)
         self._heads = Heads(c.n_heads, c.n_kv_heads, c.head_width)
-        self._floors = tuple(torch.tensor((n * c.norm_eps) ** 0.5) for n in (c.width, c.head_width))
+        wide, narrow = (torch.tensor((n * c.norm_eps) ** 0.5) for n in (c.width, c.head_width))
+        self._floors = wide, narrow
 
     @property
     def n_bytes(self) -> int:
@@ -188,7 +189,8 @@ class Decoder:
         """
         x = embedding(tokens.flatten(), self._embedding).float()  # (N, C), N = B T
         turn = self._turns[at.positions][:, :, None]  # (B, T, 1, D/2)
-        x = compiled_layers()(x, turn, at, self._layers, cache.layers, self._heads, self._floors)
+        layers = compiled_layers() if self.device.type == "cpu" else run_layers
+        x = layers(x, turn, at, self._layers, cache.layers, self._heads, self._floors)
         return x.view(*tokens.shape, -1)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from app.routes.pages import render_page
 from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
 from app.services import exchanges, participants
 from app.services.asking import Ask, create_all
-from app.services.exchanges import DECK
+from app.services.exchanges import DECK, End
 from app.services.jobs import Asked, Job, Plan, Result
 from app.tables import Side
 from app.views import ExchangeView, PaneView, Works, exchange_view, finished_pane
@@ -89,7 +89,8 @@ async def start(services: Services, token: str, text: str, code: str = "") -> tu
     by_side: dict[Side, Plan] = {exchanges.SIDE_OF[plan.role]: plan for plan in plans}
 
     async def save(side: Side, result: Result) -> None:
-        await services.db.write_together(exchanges.save_all, "", (ids[side], result))
+        end = End(ids[side], by_side[side].params.seed, result)
+        await services.db.write_together(exchanges.save_all, "", end)
 
     job.asked = Asked(hash_token(token), text, by_side)
     generation.submit(job, by_side, save, owner=str(exposure.participant_id))

@@ -3,6 +3,7 @@
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -103,24 +104,35 @@ def generation_on(exposure: Exposure, side: Side) -> Generation:
     return exposure.left if side == Side.LEFT else exposure.right
 
 
-def save_all(session: Session, _: str, ended: Sequence[tuple[int, Result]]) -> list[None]:
-    """The ends of answers by their generations' ids, or as much as there is of each; nothing where one was erased."""
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an answer ended: of which row, known by its seed too, because SQLite gives the id of an erased one again."""
+
+    generation_id: int
+    seed: int
+    result: Result
+
+
+def save_all(session: Session, _: str, ends: Sequence[End]) -> list[None]:
+    """The ends of answers, or as much as there is of each; nothing where one was erased."""
     rows = [
         {
-            "of": generation_id,
-            "text": result.text,
-            "completion_ids": result.completion_ids,
-            "logps": result.logps,
-            "finish_reason": result.finish,
-            "queue_ms": result.queue_ms,
-            "first_token_ms": result.first_token_ms,
-            "total_ms": result.total_ms,
+            "of": end.generation_id,
+            "drawn_with": end.seed,
+            "text": end.result.text,
+            "completion_ids": end.result.completion_ids,
+            "logps": end.result.logps,
+            "finish_reason": end.result.finish,
+            "queue_ms": end.result.queue_ms,
+            "first_token_ms": end.result.first_token_ms,
+            "total_ms": end.result.total_ms,
         }
-        for generation_id, result in ended
+        for end in ends
     ]
-    where = Generation.id == bindparam("of")
-    values: dict[str, Any] = {name: bindparam(name) for name in rows[0].keys() - {"of"}}
-    session.connection().execute(update(Generation).where(where).values(values), rows)
+    where = (Generation.id == bindparam("of"), Generation.seed == bindparam("drawn_with"))
+    changed = rows[0].keys() - {"of", "drawn_with"}
+    values: dict[str, Any] = {name: bindparam(name) for name in changed}
+    session.connection().execute(update(Generation).where(*where).values(values), rows)
     return [None] * len(rows)
 
 

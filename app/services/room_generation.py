@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session, joinedload
 from app.db import Database
 from app.events import phase_topic, room_topic, touch
 from app.services import exchanges
+from app.services.exchanges import End
 from app.services.generation import GenerationService
-from app.services.jobs import SAVE_DELAYS_S, Job, Plan, Result
+from app.services.jobs import SAVE_DELAYS_S, Job, Plan, Result, storable
 from app.tables import (
     AnswerKind,
     Finish,
@@ -50,7 +51,7 @@ class Sample:
         if isinstance(event, str):
             self._finish(None)
             return
-        self.text += event.text.replace("\x00", "\ufffd")
+        self.text += storable(event.text)
         if event.finish:
             self._finish(self.text)
 
@@ -144,14 +145,14 @@ class RoomWriter:
             lambda session: _new_generations(session, round_id, plans, self.checkpoint_ids)
         )
         by_side = {SIDE_OF[role]: id_ for role, id_ in ids.items()}
+        by_plan = {SIDE_OF[plan.role]: plan for plan in plans}
 
         async def save(side: Side, result: Result) -> None:
-            await self.db.write_together(exchanges.save_all, "", (by_side[side], result))
+            end = End(by_side[side], by_plan[side].params.seed, result)
+            await self.db.write_together(exchanges.save_all, "", end)
 
         job = Job(f"round-{round_id}")
-        self.generation.submit(
-            job, {SIDE_OF[plan.role]: plan for plan in plans}, save, owner=f"room-{draft.room_id}"
-        )
+        self.generation.submit(job, by_plan, save, owner=f"room-{draft.room_id}")
         with self.generation.watching(job):
             await job.done()
 

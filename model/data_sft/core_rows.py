@@ -80,7 +80,10 @@ def favour_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iter
 
 
 def only_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iterator[Group]:
-    """The same groups with nothing but such rows where there are enough of them, the famous among them where there are."""
+    """The same groups with nothing but such rows where there are enough of them, the famous among them where there are.
+
+    Where there are too few, they are favoured.
+    """
     for group in groups:
         texts, names = written.get(group.category), own_slots(group)
         if texts is None or not names:
@@ -88,9 +91,10 @@ def only_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iterat
             continue
         core = [i for i, row in enumerate(group.rows) if texts.speaks_of(row, names)]
         famous = [i for i in core if group.fame[i] == max(group.fame)]
-        kept = next(
-            (rows for rows in (famous, core) if len(rows) >= ENOUGH), range(len(group.rows))
-        )
+        kept = next((rows for rows in (famous, core) if len(rows) >= ENOUGH), None)
+        if kept is None:
+            yield from favour_core([group], written)
+            continue
         yield replace(
             group,
             rows=tuple(group.rows[i] for i in kept),

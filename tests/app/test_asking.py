@@ -14,6 +14,7 @@ from app.errors import Conflict, NotFound
 from app.security import hash_token
 from app.services import exchanges, participants, rooms
 from app.services.asking import Ask, create_all
+from app.services.exchanges import End
 from app.services.jobs import Result, storable
 from app.tables import Exposure, Finish, Generation, Participant, Prompt, Side, now
 from app.views import ExchangeView, Works, exchange_view
@@ -76,15 +77,20 @@ def test_ends_are_kept_together_and_an_erased_one_is_passed_over(
     asks = [ask(client, "a", "O rato")]
     exposure = db.write_now(lambda session: create_all(session, "", asks))[0]
     assert isinstance(exposure, Exposure)
+    answers = {g.id: g for g in rows(db, Generation)}
+    left, right = answers[exposure.left_id], answers[exposure.right_id]
     ends = [
-        (exposure.left_id, Result(text="roeu", completion_ids=[1, 2], finish=Finish.STOP)),
-        (exposure.right_id + 1000, Result(text="apagada", finish=Finish.STOP)),
-        (exposure.right_id, Result(text="a roupa", logps=[-0.5], finish=Finish.LENGTH)),
+        End(left.id, left.seed, Result(text="roeu", completion_ids=[1, 2], finish=Finish.STOP)),
+        End(right.id + 1000, right.seed, Result(text="apagada", finish=Finish.STOP)),
+        End(right.id, right.seed, Result(text="a roupa", logps=[-0.5], finish=Finish.LENGTH)),
+        # of one that was erased, whose id the new one has now
+        End(right.id, right.seed + 1, Result(text="de outra pessoa", finish=Finish.STOP)),
     ]
     db.write_now(lambda session: exchanges.save_all(session, "", ends))
     kept = {g.id: g for g in rows(db, Generation)}
     assert kept[exposure.left_id].text == "roeu"
     assert kept[exposure.left_id].completion_ids == [1, 2]
+    assert kept[exposure.right_id].text == "a roupa"
     assert kept[exposure.right_id].logps == [-0.5]
     assert kept[exposure.right_id].finish_reason == "length"
     assert len(kept) == 2
@@ -98,8 +104,9 @@ def test_an_end_that_cannot_be_written_takes_no_other_with_it(
     first, second = db.write_now(lambda session: create_all(session, "", asks))
     assert isinstance(first, Exposure)
     assert isinstance(second, Exposure)
+    answers = {g.id: g for g in rows(db, Generation)}
     ends = [
-        (id_, Result(text=text, finish=Finish.STOP))
+        End(id_, answers[id_].seed, Result(text=text, finish=Finish.STOP))
         for id_, text in (
             (first.left_id, "roeu"),
             (first.right_id, "\ud83d"),

@@ -10,9 +10,10 @@ from conftest import new_model, random_tokens
 from support import missing
 from torch import Tensor
 
+from model import decoder as decoder_module
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SamplingParams
-from model.decoder import Decoder, fast_product, is_fast, multiply
+from model.decoder import Decoder, fast_product, is_fast, multiply, run_layers
 from model.engine import Engine, Request, generate
 from model.kv_cache import MIN_ROWS, KVCache
 from model.transformer import Transformer
@@ -51,9 +52,16 @@ def shaken(config: ModelConfig) -> Transformer:
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("n_kv_heads", [1, 2])
+@pytest.mark.parametrize("is_compiled", [True, False])
 def test_logits_are_those_of_the_transformer(
-    tiny_config: ModelConfig, family: str, n_kv_heads: int
+    tiny_config: ModelConfig,
+    family: str,
+    n_kv_heads: int,
+    is_compiled: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not is_compiled:  # as on Python 3.14, and where torch is without oneDNN
+        monkeypatch.setattr(decoder_module, "compiled_layers", lambda: run_layers)
     model = shaken(replace(tiny_config, family=family, n_kv_heads=n_kv_heads))  # type: ignore[arg-type]
     tokens = random_tokens(tiny_config, 3, 10)
     decoder, cache = new_decoder(model, 3)

@@ -130,7 +130,9 @@ def test_only_the_rows_that_everybody_asks_about_stay_where_there_are_enough(
     assert kept((3, 3, 1, 3)) == ["Peru", "Chile"]  # asked about, and famous
     assert kept((1, 1, 1, 3)) == ["Peru", "Chile", "Laos"]  # asked about
     monkeypatch.setattr(core_rows, "ENOUGH", 4)
-    assert len(kept((3, 3, 1, 3))) == 4  # too few of either
+    assert len(kept((3, 3, 1, 3))) == 4  # too few of either: all, and those more often
+    (group,) = only_core([make_group(rows=rows, fame=(1, 1, 1, 3))], texts)
+    assert list(group.fame) == [CORE, CORE, CORE, 3]
 
 
 def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answer() -> None:
@@ -144,6 +146,8 @@ def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answ
     assert all("peru" in without_accents(question.casefold()) for question in questions)
     assert all(copy["messages"][1:] == made["messages"][1:] for copy in copies)
     assert made["messages"][0]["content"] == turns[0]
+    in_capitals = new_row(("Em maiúsculas: sol.", "SOL."), {"c": "form", "source": "x"})
+    assert list(phone_copies([in_capitals], 4, random.Random(0))) == [in_capitals]
 
 
 def test_a_group_with_nothing_new_left_ends() -> None:

@@ -9,6 +9,7 @@ import torch
 from model.chat import raw_prompt
 from model.checkpoint import Checkpoint
 from model.config import SamplingParams
+from model.device import use_cores
 from model.engine import Engine, Event, Request, generate
 from model.worker import Ending, EngineThread
 
@@ -177,6 +178,7 @@ def test_a_function_runs_between_two_steps(base: Checkpoint) -> None:
 
 
 def test_the_engine_has_the_cores_and_every_other_thread_has_one(base: Checkpoint) -> None:
+    use_cores(2)
     worker: EngineThread[str] = EngineThread(Engine({"base": base}), lambda _: None, n_cores=3)
     worker.start()
     assert worker.call(torch.get_num_threads).result(10) == 3
