@@ -25,7 +25,7 @@ class Facts:
     sha256: str
     n_parameters: int = 0
     tokens_seen: int = 0  # in pretraining
-    n_conversations: int = 0  # read in fine-tuning
+    tunings: list[int] = field(default_factory=list)  # conversations of each, one after the other
     n_sources: int = 0  # texts of the pretraining corpus; 0 where its record does not say
     genre_shares: dict[str, float] = field(default_factory=dict)  # of a pass, largest first
     recipe: dict[str, object] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
         sha256=source.sha256,
         n_parameters=count_parameters(source.model),
         tokens_seen=read.tokens_seen,
-        n_conversations=source.record.data.get("conversations_trained", 0),
+        tunings=tunings_of(asdict(source.record)),
         n_sources=len({s["name"] for sources, _ in readings for s in sources}),
         genre_shares=genre_shares(readings),
         recipe={
@@ -62,6 +62,13 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
             "config": source.record.config,
         },
     )
+
+
+def tunings_of(record: dict[str, Any]) -> list[int]:
+    """How many conversations a checkpoint was tuned with, in each of its tunings."""
+    before = tunings_of(record["parent"]) if record.get("parent") else []
+    n = record["data"].get("conversations_trained", 0)
+    return [*before, n] if n else before
 
 
 def readings_of(record: dict[str, Any]) -> list[Reading]:

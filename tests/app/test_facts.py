@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from app.services.facts import genre_shares, readings_of
+from app.services.facts import genre_shares, readings_of, tunings_of
 
 
 def test_a_genres_share_is_that_of_all_that_was_read() -> None:
@@ -18,3 +20,12 @@ def test_a_genres_share_is_that_of_all_that_was_read() -> None:
     assert genre_shares(readings) == pytest.approx({"law": 150 / 300, "news": 150 / 300})
     assert readings_of({"tokens_seen": 5, "data": {}, "parent": {}}) == []
     assert genre_shares([]) == {}
+
+
+def test_each_tuning_counts_and_reading_does_not() -> None:
+    base: dict[str, Any] = {"data": {"sources": []}}
+    first = {"data": {"conversations_trained": 30}, "parent": base}
+    second = {"data": {"conversations_trained": 20}, "parent": first}
+    assert tunings_of(second) == [30, 20]
+    assert tunings_of(base) == []
+    assert tunings_of({"data": {}, "parent": {}}) == []
