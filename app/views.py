@@ -111,10 +111,11 @@ def exchange_view(session: Session, exposure: Exposure, works: Works) -> Exchang
 
 
 def running_view(job: Job, asked: Asked, generation: GenerationService) -> ExchangeView:
+    """What `exchange_view` would show while nothing is saved, without the database."""
     panes = []
-    for pane in empty_exchange(generation.facts).panes:
+    empty = empty_exchange(generation.facts).panes
+    for fact, pane in zip(generation.facts, empty, strict=True):
         plan, result = asked.plans[pane.side], job.results[pane.side]
-        fact = next(f for f in generation.facts if f.role == pane.role)
         answer = AnswerView(
             exchange_id=job.key,
             prompt=asked.text,

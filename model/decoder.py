@@ -32,17 +32,20 @@ def is_fast(device: torch.device) -> bool:
 
 
 class Product(NamedTuple):
-    """x -> (scale x) W^T + b. `packed` and what follows it: only where it is computed fast."""
+    """x -> (scale x) W^T + b.
 
-    weight: (
-        Tensor  # (O, I): scaled, float32; rounded to 8 bits and not scaled where `step` is given
-    )
-    bias: Tensor | None  # (O,)
-    packed: Tensor | None = None  # scaled, in bfloat16 and oneDNN's own layout
-    step: Tensor | None = None  # (O,) of the 8 bits
-    scale: Tensor | None = (
-        None  # (I,) that the 8 bits lack: with it they could be rounded less finely
-    )
+    weight  (O, I): in float32 and scaled; where it is computed fast in 8 bits, which the scale would make coarser
+    bias    (O,)
+    packed  (O, I), only where it is computed fast: in bfloat16, scaled, in oneDNN's own layout
+    step    (O,) of the 8 bits
+    scale   (I,) that the 8 bits lack
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    packed: Tensor | None = None
+    step: Tensor | None = None
+    scale: Tensor | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -95,8 +98,8 @@ def multiply(x: Tensor, by: Product, few: int = 4) -> Tensor:
         return many
     if scale is not None:
         x = x * scale
-    one: Tensor = torch._weight_int8pack_mm(x.to(torch.bfloat16), by.weight, step)
-    return one if bias is None else one + bias
+    y: Tensor = torch._weight_int8pack_mm(x.to(torch.bfloat16), by.weight, step)
+    return y if bias is None else y + bias
 
 
 def normed(x: Tensor, floor: Tensor) -> Tensor:
