@@ -20,7 +20,7 @@ from model.chat import CHAT_TEMPLATE, ChatTemplate, Envelope
 from model.config import Family, ModelConfig, RopeScaling
 from model.errors import BrokenCheckpoint
 from model.loop import Progress
-from model.quantize import from_int8
+from model.quantize import widen
 from model.tokenizer import DOCUMENT, END, PAD, SPECIAL_TOKENS, Tokenizer
 from model.transformer import Transformer, count_parameters
 
@@ -172,10 +172,11 @@ def load_checkpoint(
     record = _read_record(folder, sha256)
     model = Transformer(config)
     try:
-        weights = from_int8(load_file(folder / WEIGHTS))
+        stored = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise BrokenCheckpoint(f"{folder / WEIGHTS} is damaged or cut off ({error}).") from error
     try:
+        weights = widen(stored)
         if model.config.tie_embeddings:
             weights.pop("lm_head.weight", None)  # some folders hold the embeddings twice
         model.load_state_dict({_our_name(k): v for k, v in weights.items()})

@@ -10,7 +10,7 @@ from model import shrink
 from model.checkpoint import WEIGHTS, load_checkpoint
 from model.errors import BadInput, BrokenCheckpoint
 from model.evaluate import score_text
-from model.quantize import SCALE, from_int8, to_int8
+from model.quantize import GROUP, SCALE, from_int4, to_int4, to_int8, widen
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "model/checkpoints"
 TEXT = (
@@ -23,11 +23,36 @@ def test_each_row_is_off_by_half_of_its_own_step() -> None:
     weight[1] *= 1000
     weight[2] = 0
     numbers, step = to_int8(weight)
-    back = from_int8({"w": numbers, "w" + SCALE: step, "norm": weight[0]})
+    back = widen({"w": numbers, "w" + SCALE: step, "norm": weight[0]})
     assert list(back) == ["w", "norm"]
     # half a step, and what the largest number of a row loses because its step is rounded to 8 bits
     limit = step.float()[:, None] * 0.5 + weight.abs() * 2.0**-8
     assert bool(((back["w"] - weight).abs() <= limit).all())
+
+
+def test_in_four_bits_each_weight_is_off_by_half_of_the_step_of_its_group() -> None:
+    weight = torch.randn(6, 4 * GROUP, generator=torch.Generator().manual_seed(0))
+    weight[1, :GROUP] *= 1000  # the other groups of the row keep their own step
+    weight[2] = 0
+    pairs, step = to_int4(weight)
+    assert (pairs.dtype, pairs.shape, step.shape) == (torch.uint8, (6, 2 * GROUP), (6, 4))
+    back = from_int4(pairs, step)
+    assert torch.equal(widen({"w": pairs, "w" + SCALE: step})["w"], back)
+    limit = step.float().repeat_interleave(GROUP, dim=1) * 0.5 + weight.abs() * 2.0**-8
+    assert bool(((back - weight).abs() <= limit).all())
+    assert torch.equal(from_int4(*to_int4(back)).sign(), back.sign())
+
+
+def test_four_bits_take_little_more_than_a_quarter_of_the_bytes(tmp_path: Path) -> None:
+    shrink.main([str(EMBEDDED / "base"), "--out", str(tmp_path), "--bits", "4"])
+    was, small = load_checkpoint(EMBEDDED / "base"), load_checkpoint(tmp_path / "base")
+    sizes = [(c.folder / WEIGHTS).stat().st_size for c in (was, small)]
+    assert sizes[1] < 0.29 * sizes[0]
+    bits = [score_text(c, TEXT).bits_per_byte for c in (was, small)]
+    assert bits[1] == pytest.approx(bits[0], rel=0.05)
+    # what is small stays as it is
+    shrink.main([str(tmp_path / "base"), "--out", str(tmp_path / "again"), "--bits", "4"])
+    assert load_checkpoint(tmp_path / "again/base").sha256 == small.sha256
 
 
 def test_a_small_copy_has_half_the_bytes_and_predicts_nearly_the_same(tmp_path: Path) -> None:
