@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,8 +95,17 @@ def only_core(groups: Iterable[Group], written: Mapping[str, Written]) -> Iterat
         if kept is None:
             yield from favour_core([group], written)
             continue
-        yield replace(
-            group,
-            rows=tuple(group.rows[i] for i in kept),
-            fame=tuple(group.fame[i] for i in kept),
-        )
+        yield cut_down(group, kept)
+
+
+def only_famous(group: Group) -> Group:
+    """The group with nothing but its rows of most fame."""
+    return cut_down(group, [i for i, fame in enumerate(group.fame) if fame == max(group.fame)])
+
+
+def cut_down(group: Group, kept: Sequence[int]) -> Group:
+    return replace(
+        group,
+        rows=tuple(group.rows[i] for i in kept),
+        fame=tuple(group.fame[i] for i in kept),
+    )

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from model.data_sft import make_capitals, make_sums
-from model.data_sft.core_rows import Written, favour_core, only_core
+from model.data_sft.core_rows import Written, favour_core, only_core, only_famous
 from model.data_sft.held_out import Evaluation, NewFacts, without_known_templates
-from model.data_sft.noise import Noise, spoil_question, with_courtesy
+from model.data_sft.noise import Noise, in_telegrams, spoil_question, with_courtesy
 from model.data_sft.tables import Group, conversations, read_groups, share_out
 
 Row = dict[str, Any]
@@ -43,10 +43,10 @@ SHARE = {
     "stories": 0.5,
 }
 # With --focus: fewer facts, each in more wordings, and what was written by hand or by a bank several times.
-FOCUS_EACH = 4000
+FOCUS_EACH = 3000
 FOCUS_SHARE = {
-    "capitals": 2.0,
-    "sums": 2.0,
+    "capitals": 4.5,
+    "sums": 4.5,
     "families": 1.6,
     "words": 1.6,
     "brazil": 1.4,
@@ -61,11 +61,14 @@ FOCUS_SHARE = {
     "lecture": 0.4,
     "stories": 0.3,
 }
-FOCUS_TIMES = 4  # of a written conversation: as it is, and as people write on a phone
+FOCUS_TIMES = (
+    2  # of a written conversation or a wording of a bank: as it is, and as people write on a phone
+)
 SKILLS = {"form"}  # categories that teach a skill, which needs many rows, not facts
+TABLES_TO_TEN = {"sums"}  # categories of which the rows with most fame are enough
 DRILL = 0.2  # of their share is left to the groups that drill what hardly anybody asks
 DRILLS = re.compile(
-    r"_vf$|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
+    r"_vf$|_de_três|sequência|triplo|entre$|é_maior|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
     r"|aumentativos|diminutivo_de|coletivo|maior|menor|conta_|tabuada_|é_par|por_extenso|em_algarismos"
     r"|capital_false|country_currency|region_count|relatives_not_known|relatives_of|começa_com|element_number"
     r"|number_element|_false$|_no$"
@@ -150,16 +153,21 @@ def table_rows(
 
 def focused(groups: Sequence[Group], written: Mapping[str, Written]) -> list[Group]:
     """The groups cut down to the facts that everybody asks about, drills held short."""
-    facts = [g for g in groups if g.category not in SKILLS]
+    facts = [g for g in groups if g.category not in SKILLS | TABLES_TO_TEN]
     skills = [g for g in groups if g.category in SKILLS]
+    sums = [g for g in groups if g.category in TABLES_TO_TEN]
     return [
         replace(g, weight=g.weight * DRILL) if DRILLS.search(g.name) else g
-        for g in [*only_core(facts, written), *favour_core(skills, written)]
+        for g in [
+            *only_core(facts, written),
+            *favour_core(skills, written),
+            *map(only_famous, sums),
+        ]
     ]
 
 
 def phone_copies(rows: Iterable[Row], times: int, rng: random.Random) -> Iterator[Row]:
-    """Each row `times` times: as it is, then with a courtesy or spoiled like a question typed on a phone.
+    """Each row `times` times: as it is, then as people type it.
 
     Not where the form is what is asked: a courtesy would be part of what is to be written in capitals.
     """
@@ -170,12 +178,21 @@ def phone_copies(rows: Iterable[Row], times: int, rng: random.Random) -> Iterato
         level = Noise.LIGHT if r["category"] == "words" else Noise.ALL
         first, *rest = r["messages"]
         for _ in range(times - 1):
-            question = (
-                with_courtesy(first["content"], rng)
-                if rng.random() < 0.5
-                else spoil_question(first["content"], level, rng)
-            )
-            yield {**r, "messages": [{**first, "content": question}, *rest]}
+            yield {
+                **r,
+                "messages": [{**first, "content": as_typed(first["content"], level, rng)}, *rest],
+            }
+
+
+def as_typed(question: str, level: Noise, rng: random.Random) -> str:
+    """The same question with a courtesy, spoiled, or as for a search engine."""
+    match rng.randrange(4):
+        case 0:
+            return with_courtesy(question, rng)
+        case 1:
+            return in_telegrams(question, rng)
+        case _:
+            return spoil_question(question, level, rng)
 
 
 def written_texts(rows: Iterable[Row]) -> dict[str, Written]:

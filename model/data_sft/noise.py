@@ -49,7 +49,13 @@ AFTER = ("{} Obrigado!", "{} Obrigada.", "{} Valeu!")
 POLITE = re.compile(
     r"\b(?:oi|olá|bom dia|boa tarde|boa noite|por favor|obrigad[oa]|pfv|gentileza)\b", re.I
 )
+# What a question typed as for a search engine does without.
+LEFT_OUT = re.compile(
+    r"\b(?:o|a|os|as|um|uma|é|são|foi|do|da|dos|das|de|no|na|em|que|qual|quais|me|se|você|sabe|diga|pode|dizer)\b ?",
+    re.I,
+)
 OPEN_END = re.compile(r"(?:[_…:=→]|\.\.\.)\W*$")
+FEWEST_WORDS = 2  # of a question in telegraph style
 SWAP_FROM = 7  # letters of the shortest word that gets a typo
 
 
@@ -107,6 +113,12 @@ def with_courtesy(question: str, rng: random.Random) -> str:
     if end == "?":
         return rng.choice(THANKS).format(body, end)
     return rng.choice(AFTER).format(question) if end else f"{body}, por favor"
+
+
+def in_telegrams(question: str, rng: random.Random) -> str:
+    """Half of the small words left out, as for a search engine; a question that would lose them all stays."""
+    short = LEFT_OUT.sub(lambda word: word[0] if rng.random() < 0.5 else "", question).strip()
+    return short if len(short.split()) >= FEWEST_WORDS else question
 
 
 def spoil_question(question: str, level: Noise, rng: random.Random) -> str:

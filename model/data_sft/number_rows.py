@@ -28,13 +28,13 @@ def addition() -> Iterator[Row]:
             yield {**numbers(a=a, b=b, r=a + b), "fame": EVERYDAY if a + b <= 20 else 1}
     for a in TENS:
         for b in range(10, 101 - a, 10):
-            yield {**numbers(a=a, b=b, r=a + b), "fame": EVERYDAY}
+            yield numbers(a=a, b=b, r=a + b)
 
 
 def subtraction() -> Iterator[Row]:
     for a in TWENTY:
         for b in range(a + 1):
-            yield numbers(a=a, b=b, r=a - b)
+            yield {**numbers(a=a, b=b, r=a - b), "fame": EVERYDAY}
     for a in range(30, 101, 10):
         for b in range(10, a + 1, 10):
             yield numbers(a=a, b=b, r=a - b)
@@ -89,9 +89,7 @@ def comparison() -> Iterator[Row]:
 
 
 def neighbours() -> Iterator[Row]:
-    for a in range(1, 100):
-        fame = EVERYDAY if a <= 20 or a % 10 in (0, 9) else 1
-        yield {**numbers(a=a, next=a + 1, prev=a - 1), "fame": fame}
+    return (numbers(a=a, next=a + 1, prev=a - 1) for a in range(1, 100))
 
 
 def parity() -> Iterator[Row]:

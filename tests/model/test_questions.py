@@ -7,11 +7,17 @@ from functools import cache
 import pytest
 
 from model.data_sft import core_rows
-from model.data_sft.core_rows import CORE, Written, favour_core, only_core
+from model.data_sft.core_rows import CORE, Written, favour_core, only_core, only_famous
 from model.data_sft.held_out import Evaluation, NewFacts, read_items, without_known_templates
 from model.data_sft.make_more import EVALUATION, phone_copies, table_rows, without_held_out
 from model.data_sft.make_more import row as new_row
-from model.data_sft.noise import Noise, spoil_question, spoil_template, without_accents
+from model.data_sft.noise import (
+    Noise,
+    in_telegrams,
+    spoil_question,
+    spoil_template,
+    without_accents,
+)
 from model.data_sft.number_rows import NUMBER_ROWS
 from model.data_sft.tables import (
     FOLDER,
@@ -133,6 +139,25 @@ def test_only_the_rows_that_everybody_asks_about_stay_where_there_are_enough(
     assert len(kept((3, 3, 1, 3))) == 4  # too few of either: all, and those more often
     (group,) = only_core([make_group(rows=rows, fame=(1, 1, 1, 3))], texts)
     assert list(group.fame) == [CORE, CORE, CORE, 3]
+
+
+def test_of_sums_the_rows_of_most_fame_stay() -> None:
+    group = make_group(fame=(3, 1))
+    assert [row["p"] for row in only_famous(group).rows] == ["peru"]
+    assert only_famous(make_group()).rows == make_group().rows
+    soma = next(g for g in GROUPS if g.name == "soma")
+    assert max(row["a"] + row["b"] for row in only_famous(soma).rows) == 20
+
+
+def test_a_question_in_telegraph_style_loses_small_words_only() -> None:
+    rng = random.Random(0)
+    question = "Você sabe qual é o nome da capital que não é do Peru?"
+    texts = {in_telegrams(question, rng) for _ in range(200)}
+    assert len(texts) > 50
+    for text in texts:
+        assert {"nome", "capital", "não", "Peru?"} <= set(text.split())
+        assert set(text.split()) <= set(question.split())
+    assert in_telegrams("Qual é?", rng) == "Qual é?"
 
 
 def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answer() -> None:
