@@ -180,7 +180,7 @@ def load_checkpoint(
         if model.config.tie_embeddings:
             weights.pop("lm_head.weight", None)  # some folders hold the embeddings twice
         model.load_state_dict({_our_name(k): v for k, v in weights.items()})
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         raise BrokenCheckpoint(
             f"The weights in {folder} do not fit its config.json: {error}"
         ) from error
