@@ -2,7 +2,8 @@
 
 A bank (`banks/*.json`) holds items with many wordings `q` of one question and its right answers `a`. Where there are
 more than MAX_SAME answers, people differ: each wording then comes with several of them. A question that comes too close
-to one of the evaluation set is left out.
+to one of the evaluation set is left out. With `--focus`: the facts that everybody asks about, and each
+wording also as people type it.
 """
 
 import argparse
@@ -42,7 +43,7 @@ SHARE = {
     "lecture": 0.5,
     "stories": 0.5,
 }
-# With --focus: fewer facts, each in more wordings, and what was written by hand or by a bank several times.
+# With --focus: fewer facts, each in more wordings, and what was written by hand or by a bank twice.
 FOCUS_EACH = 3000
 FOCUS_SHARE = {
     "capitals": 4.5,
@@ -61,14 +62,12 @@ FOCUS_SHARE = {
     "lecture": 0.4,
     "stories": 0.3,
 }
-FOCUS_TIMES = (
-    2  # of a written conversation or a wording of a bank: as it is, and as people write on a phone
-)
+FOCUS_TIMES = 2  # of a written conversation or a bank's wording: as it is, and as typed
 SKILLS = {"form"}  # categories that teach a skill, which needs many rows, not facts
-TABLES_TO_TEN = {"sums"}  # categories of which the rows with most fame are enough
+ONLY_FAMOUS = {"sums"}  # categories of which the rows of most fame are enough
 DRILL = 0.2  # of their share is left to the groups that drill what hardly anybody asks
 DRILLS = re.compile(
-    r"_vf$|_de_três|sequência|triplo|entre$|é_maior|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
+    r"_vf$|_de_três|sequência|triplo|entre$|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
     r"|aumentativos|diminutivo_de|coletivo|maior|menor|conta_|tabuada_|é_par|por_extenso|em_algarismos"
     r"|capital_false|country_currency|region_count|relatives_not_known|relatives_of|começa_com|element_number"
     r"|number_element|_false$|_no$"
@@ -153,20 +152,20 @@ def table_rows(
 
 def focused(groups: Sequence[Group], written: Mapping[str, Written]) -> list[Group]:
     """The groups cut down to the facts that everybody asks about, drills held short."""
-    facts = [g for g in groups if g.category not in SKILLS | TABLES_TO_TEN]
+    facts = [g for g in groups if g.category not in SKILLS | ONLY_FAMOUS]
     skills = [g for g in groups if g.category in SKILLS]
-    sums = [g for g in groups if g.category in TABLES_TO_TEN]
+    cut = [g for g in groups if g.category in ONLY_FAMOUS]
     return [
         replace(g, weight=g.weight * DRILL) if DRILLS.search(g.name) else g
         for g in [
             *only_core(facts, written),
             *favour_core(skills, written),
-            *map(only_famous, sums),
+            *map(only_famous, cut),
         ]
     ]
 
 
-def phone_copies(rows: Iterable[Row], times: int, rng: random.Random) -> Iterator[Row]:
+def typed_copies(rows: Iterable[Row], times: int, rng: random.Random) -> Iterator[Row]:
     """Each row `times` times: as it is, then as people type it.
 
     Not where the form is what is asked: a courtesy would be part of what is to be written in capitals.
@@ -233,15 +232,17 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=0, help="draws of the first capitals and sums")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if not list((HERE / "banks").glob("*.json")):
+        raise SystemExit("There are no banks beside this program: run it in the repository.")
     rows = list(held_rows())
+    written = written_texts(rows)
     for seed in range(args.times):
         rng = random.Random(seed)
         rows += make_capitals.build_rows(args.facts, rng) if args.facts else []
         rows += make_sums.build_rows(rng)
-    written = written_texts(held_rows())
     if args.focus:
         rows, _ = without_held_out(rows)  # or a longer copy would pass as another question
-        rows = list(phone_copies(rows, FOCUS_TIMES, random.Random(args.seed)))
+        rows = list(typed_copies(rows, FOCUS_TIMES, random.Random(args.seed)))
         groups, each, shares = focused(read_groups(), written), FOCUS_EACH, FOCUS_SHARE
     else:
         groups, each, shares = list(favour_core(read_groups(), written)), EACH, SHARE

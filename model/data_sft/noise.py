@@ -1,7 +1,7 @@
-"""Write a question as people do on a phone, without changing what it asks.
+"""Write a question as people type it on a phone or for a search engine, without changing what it asks.
 
 What is done to the template (shortened words, two letters swapped) never touches a slot, so that no fact is misspelt;
-what is done to the filled question (case, accents, punctuation, a greeting) holds for all of it.
+what is done to the filled question (case, accents, punctuation, a greeting, small words left out) may touch all of it.
 """
 
 import random
@@ -49,13 +49,13 @@ AFTER = ("{} Obrigado!", "{} Obrigada.", "{} Valeu!")
 POLITE = re.compile(
     r"\b(?:oi|olá|bom dia|boa tarde|boa noite|por favor|obrigad[oa]|pfv|gentileza)\b", re.I
 )
-# What a question typed as for a search engine does without.
+# What a question typed as for a search engine does without; not where it is a letter, a symbol or part of a number.
 LEFT_OUT = re.compile(
-    r"\b(?:o|a|os|as|um|uma|é|são|foi|do|da|dos|das|de|no|na|em|que|qual|quais|me|se|você|sabe|diga|pode|dizer)\b ?",
-    re.I,
+    r"(?<![\w\"“'-])(?:o|a|os|as|é|são|foi|do|da|dos|das|de|no|na|em|que|qual|quais|me|se|você|sabe|diga|pode|dizer) ",
 )
+QUOTED = re.compile(r"[\"“”'‘’«»]")
 OPEN_END = re.compile(r"(?:[_…:=→]|\.\.\.)\W*$")
-FEWEST_WORDS = 2  # of a question in telegraph style
+FEWEST_WORDS = 3  # of a question in telegraph style
 SWAP_FROM = 7  # letters of the shortest word that gets a typo
 
 
@@ -116,9 +116,12 @@ def with_courtesy(question: str, rng: random.Random) -> str:
 
 
 def in_telegrams(question: str, rng: random.Random) -> str:
-    """Half of the small words left out, as for a search engine; a question that would lose them all stays."""
-    short = LEFT_OUT.sub(lambda word: word[0] if rng.random() < 0.5 else "", question).strip()
-    return short if len(short.split()) >= FEWEST_WORDS else question
+    """About half of the small words left out, as for a search engine; none where few would stay or words are quoted."""
+    if QUOTED.search(question):
+        return question
+    short = lower_first(question)
+    short = LEFT_OUT.sub(lambda word: word[0] if rng.random() < 0.5 else "", short)
+    return short if len(re.findall(r"\w+", short)) >= FEWEST_WORDS else question
 
 
 def spoil_question(question: str, level: Noise, rng: random.Random) -> str:

@@ -9,7 +9,7 @@ import pytest
 from model.data_sft import core_rows
 from model.data_sft.core_rows import CORE, Written, favour_core, only_core, only_famous
 from model.data_sft.held_out import Evaluation, NewFacts, read_items, without_known_templates
-from model.data_sft.make_more import EVALUATION, phone_copies, table_rows, without_held_out
+from model.data_sft.make_more import EVALUATION, table_rows, typed_copies, without_held_out
 from model.data_sft.make_more import row as new_row
 from model.data_sft.noise import (
     Noise,
@@ -156,14 +156,32 @@ def test_a_question_in_telegraph_style_loses_small_words_only() -> None:
     assert len(texts) > 50
     for text in texts:
         assert {"nome", "capital", "não", "Peru?"} <= set(text.split())
-        assert set(text.split()) <= set(question.split())
-    assert in_telegrams("Qual é?", rng) == "Qual é?"
+        assert set(text.split()) <= {"você", *question.split()}
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Que elemento tem o símbolo Na?", "Na?"),
+        ("A, E, I, O, U: escolha uma.", "A, E, I, O, U: escolha uma."),
+        ("Quanto é vinte e um mais dois?", "vinte e um mais dois?"),
+        ("Qual é o plural de pé-de-moleque?", "pé-de-moleque?"),
+        ('O que quer dizer "de"?', 'O que quer dizer "de"?'),
+        ("Quem é você?", "você?"),
+        ("Qual é?", "Qual é?"),
+    ],
+)
+def test_what_is_asked_about_is_never_left_out(question: str, kept: str) -> None:
+    rng = random.Random(0)
+    for text in {in_telegrams(question, rng) for _ in range(200)}:
+        assert text.casefold().endswith(kept.casefold())
+        assert text[0].isalpha()
 
 
 def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answer() -> None:
     turns = ("Qual é a capital do Peru?", "Lima.", "Tem certeza?", "Tenho.")
     made = new_row(turns, {"c": "capitals", "source": "x"}, "written")
-    copies = list(phone_copies([made], 30, random.Random(0)))
+    copies = list(typed_copies([made], 30, random.Random(0)))
     assert copies[0] == made
     assert len(copies) == 30
     questions = {copy["messages"][0]["content"] for copy in copies}
@@ -172,7 +190,7 @@ def test_a_written_conversation_comes_again_as_people_type_it_with_the_same_answ
     assert all(copy["messages"][1:] == made["messages"][1:] for copy in copies)
     assert made["messages"][0]["content"] == turns[0]
     in_capitals = new_row(("Em maiúsculas: sol.", "SOL."), {"c": "form", "source": "x"})
-    assert list(phone_copies([in_capitals], 4, random.Random(0))) == [in_capitals]
+    assert list(typed_copies([in_capitals], 4, random.Random(0))) == [in_capitals]
 
 
 def test_a_group_with_nothing_new_left_ends() -> None:
