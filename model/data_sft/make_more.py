@@ -2,8 +2,8 @@
 
 A bank (`banks/*.json`) holds items with many wordings `q` of one question and its right answers `a`. Where there are
 more than MAX_SAME answers, people differ: each wording then comes with several of them. A question that comes too close
-to one of the evaluation set is left out. With `--focus`: the facts that everybody asks about, and each
-wording also as people type it.
+to one of the evaluation set is left out. With `--focus`: the facts that everybody asks about, and each wording also as
+people type it.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from model.data_sft.core_rows import Written, favour_core, only_core, only_famou
 from model.data_sft.held_out import Evaluation, NewFacts, without_known_templates
 from model.data_sft.noise import Noise, in_telegrams, spoil_question, with_courtesy
 from model.data_sft.tables import Group, conversations, read_groups, share_out
+from model.errors import BadInput
 
 Row = dict[str, Any]
 HERE = Path(__file__).parent
@@ -67,7 +68,8 @@ SKILLS = {"form"}  # categories that teach a skill, which needs many rows, not f
 ONLY_FAMOUS = {"sums"}  # categories of which the rows of most fame are enough
 DRILL = 0.2  # of their share is left to the groups that drill what hardly anybody asks
 DRILLS = re.compile(
-    r"_vf$|_de_três|sequência|triplo|entre$|sílabas|soletrar|primeira_letra|última_letra|passado|futuro|gerúndio|particípio|rimas_|contrários_"
+    r"_vf$|_de_três|sequência|triplo|entre$|sílabas|soletrar|primeira_letra|última_letra"
+    r"|passado|futuro|gerúndio|particípio|rimas_|contrários_"
     r"|aumentativos|diminutivo_de|coletivo|maior|menor|conta_|tabuada_|é_par|por_extenso|em_algarismos"
     r"|capital_false|country_currency|region_count|relatives_not_known|relatives_of|começa_com|element_number"
     r"|number_element|_false$|_no$"
@@ -233,7 +235,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if not list((HERE / "banks").glob("*.json")):
-        raise SystemExit("There are no banks beside this program: run it in the repository.")
+        raise BadInput(f"There are no banks in {HERE}: run this in the repository.")
     rows = list(held_rows())
     written = written_texts(rows)
     for seed in range(args.times):
