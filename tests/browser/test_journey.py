@@ -162,6 +162,16 @@ def test_a_bad_prompt_is_told_beside_the_box_and_nothing_is_lost(page: Page, url
     expect_done(page)  # the answers before are still there
 
 
+def test_on_a_phone_the_box_is_as_high_as_its_text(page: Page, url: str) -> None:
+    page.goto(url)
+    box = page.get_by_test_id("prompt-input")
+    heights = "(box) => [box.clientHeight, box.scrollHeight]"
+    one_line = box.evaluate(heights)
+    box.fill("Diga bem rápido: o nome de uma fruta e de uma ferramenta?")
+    shown, whole = box.evaluate(heights)
+    assert shown == whole > one_line[1]
+
+
 def test_a_reload_after_a_clean_page_finds_the_answers_too(page: Page, url: str) -> None:
     mid_stream(page, url, page.get_by_test_id("prompt-chip").first.click)
     page.reload()
