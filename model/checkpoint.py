@@ -5,6 +5,7 @@ Beside the usual files, `training.json` records how the weights came about and t
 
 import hashlib
 import json
+import os
 import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -295,7 +296,12 @@ def file_sha256(path: Path) -> str:
 
 
 def current_commit() -> str:
-    """The commit this code was run from, "+" behind it where files were changed; empty outside git."""
+    """The commit this code was run from, "+" behind it where files were changed; empty outside git.
+
+    `DOIS_TREINOS_COMMIT` says it where only the files of a commit are, as on a lent GPU.
+    """
+    if "DOIS_TREINOS_COMMIT" in os.environ:
+        return os.environ["DOIS_TREINOS_COMMIT"]
     here = Path(__file__).resolve().parent
     try:
         describe = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]

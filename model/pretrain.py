@@ -49,6 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--micro-batch-tokens", type=int, default=8192)
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--adamw-lr", type=float, default=3e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.01, help="of the layers' matrices")
     parser.add_argument("--warmup-steps", type=int, default=50)
     parser.add_argument("--decay-share", type=float, default=0.35)
     parser.add_argument("--eval-every", type=int, default=50)
@@ -68,8 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     if parent:
         model = parent.model.train().requires_grad_(True)
     else:
-        model = Transformer(model_config(args, len(tokenizer))).to(device)
-        init_weights(model, config.seed)
+        model = Transformer(model_config(args, len(tokenizer)))
+        init_weights(model, config.seed)  # before it goes to a GPU: the same weights everywhere
+        model.to(device)
     n_rows = config.batch_tokens // config.row_tokens
     batches = TokenFile(args.corpus / "train.bin", config.row_tokens, n_rows, config.seed)
     if parent:
@@ -156,6 +158,7 @@ def train_config(args: argparse.Namespace) -> TrainConfig:
         decay_share=args.decay_share,
         muon_lr=args.muon_lr,
         adamw_lr=args.adamw_lr,
+        weight_decay=args.weight_decay,
         seed=args.seed,
         eval_every=args.eval_every,
     )

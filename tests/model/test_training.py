@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from model import corpus, finetune, pretrain
 from model.chat import conversation
-from model.checkpoint import load_checkpoint
+from model.checkpoint import current_commit, load_checkpoint
 from model.config import ModelConfig, TrainConfig
 from model.data import Batch, Conversations, TokenFile, pad
 from model.errors import BadInput
@@ -165,8 +165,13 @@ def test_only_answers_count_in_the_loss(tokenizer: Tokenizer) -> None:
         for position, (token, counts) in enumerate(zip(example.ids, example.learned, strict=True)):
             if counts:
                 expected -= logp[row, position - 1, token]
-    counted = logits[batch.mask]
-    torch.testing.assert_close(next_token_loss(counted, batch.tokens, batch.mask), expected)
+    targets = batch.tokens[:, 1:][batch.mask]
+    torch.testing.assert_close(next_token_loss(logits[batch.mask], targets), expected)
+
+
+def test_a_machine_without_git_is_told_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOIS_TREINOS_COMMIT", "a" * 40)
+    assert current_commit() == "a" * 40
 
 
 def test_logits_of_some_positions_are_those_of_all(tiny_config: ModelConfig) -> None:
