@@ -1,0 +1,59 @@
+"""Two checkpoints of one run become one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import average
+from model.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
+from model.config import ModelConfig
+from model.errors import BadInput
+from model.tokenizer import DOCUMENT, Tokenizer
+from tests.conftest import new_model
+
+
+def write(folder: Path, config: ModelConfig, tokenizer: Tokenizer, seed: int) -> Path:
+    record = TrainingRecord(stage="pretrain", steps=10 * (seed + 1), config={"seed": 0})
+    save_checkpoint(folder, new_model(config, seed), tokenizer, record, end_token=DOCUMENT)
+    return folder
+
+
+def test_the_average_lies_between_and_is_less_sure(
+    tmp_path: Path, tiny_config: ModelConfig, tokenizer: Tokenizer
+) -> None:
+    last = write(tmp_path / "last", tiny_config, tokenizer, 1)
+    earlier = write(tmp_path / "earlier", tiny_config, tokenizer, 0)
+    out = tmp_path / "out"
+    average.main(
+        [str(last), str(earlier), "--share", "0.75", "--temperature", "2", "--out", str(out)]
+    )
+    made, a, b = (load_checkpoint(folder) for folder in (out, last, earlier))
+    mine, theirs = dict(a.model.named_parameters()), dict(b.model.named_parameters())
+    for name, weight in made.model.named_parameters():
+        expected = 0.75 * mine[name] + 0.25 * theirs[name]
+        if name == "norm.weight":
+            expected /= 2
+        torch.testing.assert_close(weight, expected.bfloat16().float(), rtol=0.01, atol=1e-4)
+    tokens = torch.arange(5)[None]
+    with torch.no_grad():
+        calm = made.model(tokens)
+        made.model.norm.weight *= 2
+        torch.testing.assert_close(made.model(tokens) / 2, calm)
+    assert made.record.steps == 20
+    averaged = made.record.config["averaged"]
+    assert (averaged["with_steps"], averaged["share_of_last"]) == (10, 0.75)
+    assert (averaged["with_sha256"], averaged["last_sha256"]) == (b.sha256, a.sha256)
+
+
+def test_what_cannot_be_averaged_is_refused(
+    tmp_path: Path, tiny_config: ModelConfig, tokenizer: Tokenizer
+) -> None:
+    last = write(tmp_path / "last", tiny_config, tokenizer, 1)
+    other = write(tmp_path / "other", replace(tiny_config, n_layers=1), tokenizer, 0)
+    with pytest.raises(BadInput, match="not of one network"):
+        average.main([str(last), str(other), "--out", str(tmp_path / "out")])
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        average.main([str(last), str(last), "--share", "2", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
