@@ -25,7 +25,7 @@ def average(last: Checkpoint, earlier: Checkpoint, share: float, temperature: fl
     theirs = dict(earlier.model.named_parameters())
     for name, weight in last.model.named_parameters():
         weight.lerp_(theirs[name], 1.0 - share)
-    last.model.norm.weight /= temperature
+    last.model.norm.weight.div_(temperature)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import new_model
 
 from model import average
 from model.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
 from model.config import ModelConfig
 from model.errors import BadInput
 from model.tokenizer import DOCUMENT, Tokenizer
-from tests.conftest import new_model
 
 
 def write(folder: Path, config: ModelConfig, tokenizer: Tokenizer, seed: int) -> Path:
@@ -39,7 +39,7 @@ def test_the_average_lies_between_and_is_less_sure(
     tokens = torch.arange(5)[None]
     with torch.no_grad():
         calm = made.model(tokens)
-        made.model.norm.weight *= 2
+        made.model.norm.weight.mul_(2)
         torch.testing.assert_close(made.model(tokens) / 2, calm)
     assert made.record.steps == 20
     averaged = made.record.config["averaged"]
