@@ -7,7 +7,7 @@ BEGIN IMMEDIATE, so that a write never fails half-way for want of the lock.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_TIMEOUT_MS = 5000
 NO_ANSWER = (OperationalError, InterfaceError, PoolTimeout)
 CLAIM_SPACE, UPGRADE_SPACE = 24_001, 24_002  # of advisory locks
+CLAIM = text("SELECT pg_try_advisory_lock(:space, :key)")
+UNCLAIM = text("SELECT pg_advisory_unlock(:space, :key)")
 
 
 def make_engine(url: str) -> Engine:
@@ -150,14 +152,22 @@ class Database:
         if self.engine.dialect.name != "postgresql":
             yield True
             return
-        connection = await asyncio.to_thread(self.engine.connect)
+        taking = asyncio.create_task(asyncio.to_thread(self._take, key))
         try:
-            query = text("SELECT pg_try_advisory_lock(:space, :key)")
-            values = {"space": CLAIM_SPACE, "key": key}
-            yield bool(await asyncio.to_thread(lambda: connection.scalar(query, values)))
-        finally:
-            await asyncio.to_thread(connection.invalidate)  # not back to the pool, with its lock
-            await asyncio.to_thread(connection.close)
+            _, is_mine = await asyncio.shield(taking)
+            yield is_mine
+        finally:  # also where this was cancelled while the thread was at it: no lock may stay behind
+            connection, _ = await taking
+            await asyncio.to_thread(_let_go, connection, key)
+
+    def _take(self, key: int) -> tuple[Connection, bool]:
+        connection = self.engine.connect()
+        try:
+            return connection, bool(connection.scalar(CLAIM, {"space": CLAIM_SPACE, "key": key}))
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
 
     def wipe(self) -> None:
         """After an erasure: on SQLite, out of the log beside the file too. PostgreSQL vacuums by itself."""
@@ -224,6 +234,14 @@ class Database:
         self._writers.shutdown()
         self._readers.shutdown()
         self.engine.dispose()
+
+
+def _let_go(connection: Connection, key: int) -> None:
+    """At once, not when the server notices that the connection is gone; which does not go back to the pool."""
+    with suppress(DBAPIError):
+        connection.execute(UNCLAIM, {"space": CLAIM_SPACE, "key": key})
+    connection.invalidate()
+    connection.close()
 
 
 def _touch(session: Session) -> None:

@@ -43,7 +43,7 @@ def answer(session: Session, room: Room, person: Participant, text: str) -> None
     assert room_votes.keep_answers(session, room, [(person, text)]) == [None]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 from support import by_role, rows, wait_until
 
@@ -115,6 +117,31 @@ def test_a_round_is_written_by_one_process_only(settings: Settings, db: Database
         other.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("moment", ["connect", "before_cursor_execute", "after_cursor_execute"])
+def test_a_claim_that_is_cancelled_while_it_is_taken_leaves_nothing_behind(
+    settings: Settings, db: Database, moment: str
+) -> None:
+    other = Database(settings.database_url)
+    event.listen(other.engine, moment, lambda *_: time.sleep(0.2))
+
+    async def run() -> None:
+        async def claim() -> None:
+            async with other.claim(7):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(claim())
+        await asyncio.sleep(0.1)  # the thread is at it
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert other.engine.pool.status().endswith("Current Checked out connections: 0")
+        async with db.claim(7) as mine:
+            assert mine
+
+    asyncio.run(run())
+    other.close()
 
 
 def test_a_room_past_its_date_is_erased_at_the_next_start(
