@@ -21,18 +21,20 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     return numbers, step
 
 
-def to_int4(weight: Tensor) -> tuple[Tensor, Tensor]:
+def to_int4(weight: Tensor, bits: int = 4) -> tuple[Tensor, Tensor]:
     """weight (O, I) -> whole numbers from -8 to 7, two to a byte (O, I / 2), and the step of each group, bfloat16 (O, I / 32).
 
     The weight farthest from zero is -8 of its group's steps, which are negative where it is positive (as in llama.cpp's
     Q4_0); one as far on the other side is 7 of them. The even place of a pair stands in the lower half of its byte, each
-    number 8 too high. I is a multiple of 32.
+    number 8 too high. I is a multiple of 32. With 3 or 2 `bits` only numbers from -4 to 3 or -2 to 1 are used: no fewer bytes, but
+    such as git and zip make smaller.
     """
+    n = 2 ** (bits - 1)
     groups = weight.float().reshape(len(weight), -1, GROUP)  # (O, I / 32, 32)
     farthest = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True)).squeeze(2)  # (O, I / 32)
-    step = (farthest / -8).bfloat16()
+    step = (farthest / -n).bfloat16()
     step[step.abs() < SMALLEST] = SMALLEST
-    numbers = (groups / step.float()[..., None]).round().clamp(-8, 7).flatten(1) + 8  # (O, I)
+    numbers = (groups / step.float()[..., None]).round().clamp(-n, n - 1).flatten(1) + 8  # (O, I)
     low, high = numbers.to(torch.uint8).reshape(len(weight), -1, 2).unbind(2)
     return low | high << 4, step
 

@@ -1,8 +1,8 @@
 """Small copies of checkpoints, for looking back at a training: `python -m model.shrink runs/base/snapshots --out runs/small`.
 
 Each matrix is kept in 8 bits with one scale a row, which is half of bfloat16, or in 4 bits with one for every 32 weights,
-which is 28 % of it; every program here opens such a folder, but other programs do not. The record of each stays with it:
-its loss, tokens read and the curve until then.
+which is 28 % of it (3 and 2 bits: as many bytes, which git packs tighter). Every program here opens such a folder, but
+other programs do not. The record of each stays with it: its loss, tokens read and the curve until then.
 """
 
 import argparse
@@ -23,7 +23,7 @@ BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_
 
 
 def shrink(source: Path, target: Path, bits: int = 8) -> None:
-    """Write a small copy of a checkpoint folder of ours, in 8 bits or 4; what is in the target is replaced.
+    """Write a small copy of a checkpoint folder of ours, in 8 bits, or in 4 or fewer; what is in the target is replaced.
 
     A matrix whose rows do not fall into the groups of 4 bits is kept in 8, and one that is small already stays as it is.
     """
@@ -34,8 +34,9 @@ def shrink(source: Path, target: Path, bits: int = 8) -> None:
     for name, weight in was.items():
         is_wide = name + SCALE not in was and not name.endswith(SCALE)
         if weight.dim() == 2 and is_wide:
-            fits = bits == 4 and weight.shape[1] % GROUP == 0
-            small[name], small[name + SCALE] = (to_int4 if fits else to_int8)(weight)
+            fits = bits <= 4 and weight.shape[1] % GROUP == 0
+            numbers, scales = to_int4(weight, bits) if fits else to_int8(weight)
+            small[name], small[name + SCALE] = numbers, scales
         else:
             small[name] = weight
     save_file(small, target / WEIGHTS, metadata={"format": "pt"})
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="model.shrink", description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="+", help="checkpoint folders, or folders of them")
     parser.add_argument("--out", type=Path, required=True, help="a folder for each goes in here")
-    parser.add_argument("--bits", type=int, choices=(8, 4), default=8, help="of a weight")
+    parser.add_argument("--bits", type=int, choices=(8, 4, 3, 2), default=8, help="of a weight")
     args = parser.parse_args(argv)
     folders = find_checkpoints(args.source)
     names = Counter(Path(name).name for name in folders)

@@ -1,6 +1,7 @@
 """Small copies of checkpoints: half the bytes, nearly the same predictions, the whole record."""
 
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_in_four_bits_each_weight_is_off_by_half_of_the_step_of_its_group() -> N
     limit = wide.abs() * torch.where(is_cut, 1.0, 0.5) + weight.abs() * 2.0**-8
     assert bool(((back - weight).abs() <= limit).all())
     assert torch.equal(from_int4(*to_int4(back)), back)
+
+
+@pytest.mark.parametrize(("bits", "lowest"), [(4, -8), (3, -4), (2, -2)])
+def test_fewer_bits_use_fewer_numbers_of_the_same_bytes(bits: int, lowest: int) -> None:
+    weight = torch.randn(64, 4 * GROUP, generator=torch.Generator().manual_seed(0))
+    pairs, step = to_int4(weight, bits)
+    numbers = torch.stack([pairs & 15, pairs >> 4]).int() - 8
+    assert (int(numbers.min()), int(numbers.max())) == (lowest, -lowest - 1)
+    assert torch.equal(from_int4(*to_int4(from_int4(pairs, step), bits)), from_int4(pairs, step))
+    packed, plain = (len(zlib.compress(p.numpy().tobytes())) for p in (pairs, to_int4(weight)[0]))
+    assert packed <= plain * bits / 4 + 1000
 
 
 def test_the_bytes_of_four_bits_are_those_of_the_snapshots_that_are_kept() -> None:
