@@ -1,12 +1,13 @@
-"""Average two checkpoints of one run, the last and an earlier one: `python -m model.average LAST EARLIER --out DIR`.
+"""Average checkpoints of one run: `python -m model.average EARLY LATER LAST --shares 0.2 0.6 0.2 --out DIR`.
 
 A network that has read its corpus too often has learned parts of it by heart: it is worse on other text, and too sure.
 The average of weights along a run (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better
-Generalization") is better than either; a temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks") takes
-the excess of certainty away. It is divided into the last norm, so the result is a checkpoint like any other.
+Generalization") is better than each; a temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks") takes
+the excess of certainty away. The last norm is divided by it, so the result is a checkpoint like any other.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,38 +19,47 @@ from model.tokenizer import DOCUMENT
 
 
 @torch.no_grad()
-def average(last: Checkpoint, earlier: Checkpoint, share: float, temperature: float) -> None:
-    """Leave `share` of the last and the rest of the earlier one in the last's network, its logits over the temperature."""
-    if last.model.config != earlier.model.config:
-        raise BadInput(f"{last.folder} and {earlier.folder} are not of one network.")
-    theirs = dict(earlier.model.named_parameters())
+def average(members: Sequence[Checkpoint], shares: Sequence[float], temperature: float) -> None:
+    """Leave the weighted average in the last one's network, its logits divided by the temperature."""
+    *others, last = members
+    for other in others:
+        if other.model.config != last.model.config:
+            raise BadInput(f"{other.folder} and {last.folder} are not of one network.")
+    theirs = [dict(other.model.named_parameters()) for other in others]
     for name, weight in last.model.named_parameters():
-        weight.lerp_(theirs[name], 1.0 - share)
+        weight.mul_(shares[-1])
+        for share, parameters in zip(shares, theirs, strict=False):
+            weight.add_(parameters[name], alpha=share)
     last.model.norm.weight.div_(temperature)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="model.average", description=__doc__.splitlines()[0])
-    parser.add_argument("last", type=Path, help="checkpoint whose record the result gets")
     parser.add_argument(
-        "earlier", type=Path, help="checkpoint of an earlier step; may be a small copy"
+        "folders",
+        nargs="+",
+        type=Path,
+        help="checkpoints, small copies too; the record is the last's",
     )
-    parser.add_argument("--share", type=float, default=0.5, help="of the last one, 0 to 1")
+    parser.add_argument("--shares", nargs="+", type=float, required=True, help="of each; 1 in all")
     parser.add_argument("--temperature", type=float, default=1.0, help="above 1: less sure")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    if not 0 <= args.share <= 1 or args.temperature <= 0:
-        raise BadInput("The share lies between 0 and 1, the temperature above 0.")
-    last, earlier = load_checkpoint(args.last), load_checkpoint(args.earlier)
-    average(last, earlier, args.share, args.temperature)
+    if len(args.shares) != len(args.folders) or abs(sum(args.shares) - 1) > 1e-6:
+        raise BadInput("Each checkpoint needs a share, and the shares make 1.")
+    if args.temperature <= 0:
+        raise BadInput("The temperature lies above 0.")
+    members = [load_checkpoint(folder) for folder in args.folders]
+    average(members, args.shares, args.temperature)
     averaged = {
-        "with_steps": earlier.record.steps,
-        "with_sha256": earlier.sha256,
-        "last_sha256": last.sha256,
-        "share_of_last": args.share,
+        "members": [
+            {"steps": m.record.steps, "sha256": m.sha256, "share": share}
+            for m, share in zip(members, args.shares, strict=True)
+        ],
         "temperature": args.temperature,
         "commit": current_commit(),
     }
+    last = members[-1]
     record = replace(last.record, config=last.record.config | {"averaged": averaged})
     save_checkpoint(args.out, last.model, last.tokenizer, record, end_token=DOCUMENT)
 

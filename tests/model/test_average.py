@@ -27,7 +27,17 @@ def test_the_average_lies_between_and_is_less_sure(
     earlier = write(tmp_path / "earlier", tiny_config, tokenizer, 0)
     out = tmp_path / "out"
     average.main(
-        [str(last), str(earlier), "--share", "0.75", "--temperature", "2", "--out", str(out)]
+        [
+            str(earlier),
+            str(last),
+            "--shares",
+            "0.25",
+            "0.75",
+            "--temperature",
+            "2",
+            "--out",
+            str(out),
+        ]
     )
     made, a, b = (load_checkpoint(folder) for folder in (out, last, earlier))
     mine, theirs = dict(a.model.named_parameters()), dict(b.model.named_parameters())
@@ -43,8 +53,10 @@ def test_the_average_lies_between_and_is_less_sure(
         torch.testing.assert_close(made.model(tokens) / 2, calm)
     assert made.record.steps == 20
     averaged = made.record.config["averaged"]
-    assert (averaged["with_steps"], averaged["share_of_last"]) == (10, 0.75)
-    assert (averaged["with_sha256"], averaged["last_sha256"]) == (b.sha256, a.sha256)
+    assert averaged["members"] == [
+        {"steps": 10, "sha256": b.sha256, "share": 0.25},
+        {"steps": 20, "sha256": a.sha256, "share": 0.75},
+    ]
 
 
 def test_what_cannot_be_averaged_is_refused(
@@ -52,8 +64,11 @@ def test_what_cannot_be_averaged_is_refused(
 ) -> None:
     last = write(tmp_path / "last", tiny_config, tokenizer, 1)
     other = write(tmp_path / "other", replace(tiny_config, n_layers=1), tokenizer, 0)
+    out = ["--out", str(tmp_path / "out")]
     with pytest.raises(BadInput, match="not of one network"):
-        average.main([str(last), str(other), "--out", str(tmp_path / "out")])
-    with pytest.raises(BadInput, match="between 0 and 1"):
-        average.main([str(last), str(last), "--share", "2", "--out", str(tmp_path / "out")])
+        average.main([str(last), str(other), "--shares", "0.5", "0.5", *out])
+    with pytest.raises(BadInput, match="make 1"):
+        average.main([str(last), str(last), "--shares", "0.5", "0.6", *out])
+    with pytest.raises(BadInput, match="above 0"):
+        average.main([str(last), "--shares", "1", "--temperature", "0", *out])
     assert not (tmp_path / "out").exists()
