@@ -1,9 +1,10 @@
 """Prepare a folder of texts for pretraining: `python -m model.corpus --source DIR --out runs/corpus`.
 
-Reads every `.txt` and `.txt.xz` (UTF-8, a paragraph a line, documents separated by a line `<|doc|>`), drops
-repeated documents, keeps one document in a hundred for validation, learns a tokenizer and writes token files.
-A `SOURCES.tsv` beside the texts may say how often each source is read in a pass (`suggested_weight`), and its
-genre, origin and licence; `--weights` takes a table of our own (`name`, `weight`), where 0 leaves a source out.
+Reads every `.txt` and `.txt.xz` (UTF-8, a paragraph a line, documents separated by a line `<|doc|>`), drops repeated
+documents, keeps one document in a hundred for validation, leaving out those of which training has a near copy, learns a
+tokenizer and writes token files. A `SOURCES.tsv` beside the texts may say how often each source is read in a pass
+(`suggested_weight`), and its genre, origin and licence; `--weights` takes a table of our own (`name`, `weight`), where 0
+leaves a source out.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from model.tokenizer import DOCUMENT, Tokenizer
 
 VALIDATION_SHARE = 100  # one document in this many, chosen by a hash of its text
 BATCH_DOCUMENTS = 512
+SPAN = 8  # words in a row that make a passage
+MAX_COPIED = 0.2  # share of a validation document's passages that may stand in the training text
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Source:
     n_tokens: int = 0  # in the training file, so with the weight
     sha256: str = ""
     valid_bytes: int = 0
+    n_near_copies: int = 0  # documents left out of validation, because most of them is trained on
     valid_texts: list[str] = field(default_factory=list)
 
 
@@ -135,11 +139,34 @@ def read_sources(sources: list[Source]) -> Iterator[tuple[Source, str]]:
             source.n_documents += 1
             source.n_bytes += len(text.encode())
             if key % VALIDATION_SHARE == 0:
-                source.valid_bytes += len(text.encode())
                 source.valid_texts.append(text)
             else:
                 yield source, text
         source.sha256 = digest.hexdigest()
+
+
+def passages(text: str) -> list[int]:
+    """A number for each stretch of SPAN words; for a shorter text, one for all of it."""
+    words = text.lower().split()
+    return [hash(tuple(words[i : i + SPAN])) for i in range(max(1, len(words) - SPAN + 1))]
+
+
+def drop_near_copies(sources: list[Source], pairs: list[tuple[Source, str]]) -> None:
+    """Leave out of validation what is told nearly alike in the training text: it would flatter what was learned by heart."""
+    held_out = {text: passages(text) for source in sources for text in source.valid_texts}
+    wanted = {passage for found in held_out.values() for passage in found}
+    trained: set[int] = set()
+    for _, text in tqdm(pairs, desc="near copies", unit="doc"):
+        trained |= wanted.intersection(passages(text))
+    for source in sources:
+        kept = [
+            text
+            for text in source.valid_texts
+            if sum(p in trained for p in held_out[text]) <= MAX_COPIED * len(held_out[text])
+        ]
+        source.n_near_copies = len(source.valid_texts) - len(kept)
+        source.valid_texts = kept
+        source.valid_bytes = sum(len(text.encode()) for text in kept)
 
 
 def train_tokenizer(
@@ -211,6 +238,7 @@ def prepare(
     if weights:
         sources = weigh(sources, read_weights(weights))
     pairs = list(read_sources(sources))
+    drop_near_copies(sources, pairs)
     if tokenizer_path:
         tokenizer = Tokenizer.load(tokenizer_path)
     else:

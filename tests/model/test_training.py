@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -209,8 +210,10 @@ def test_the_learning_rate_rises_stays_and_falls(step: int, expected: float) -> 
 
 
 def write_corpus(folder: Path) -> None:
+    words = " ".join(TEXTS).split()
     documents = [
-        f"{TEXTS[i % 4]}\nParágrafo {i}: o rei número {i * 37} de Roma." for i in range(400)
+        f"{' '.join(random.Random(i).sample(words, 14))}\nParágrafo {i}: o rei número {i * 37} de Roma."
+        for i in range(400)
     ]
     (folder / "livro.txt").write_text(
         "\n<|doc|>\n".join(documents + documents[:50]), encoding="utf-8"
@@ -234,6 +237,19 @@ def test_the_corpus_drops_repetitions_and_keeps_validation_apart(tmp_path: Path)
     assert all(text not in train for text in valid)
     readings = train.count("<|doc|>")
     assert 1.3 * (400 - len(valid)) < readings < 1.7 * (400 - len(valid))
+
+
+def test_what_is_told_nearly_alike_in_training_validates_nothing(tmp_path: Path) -> None:
+    long = [" ".join(f"{word}{i}" for word in "abcdefghijklmnopqrstuvwxyz") for i in range(9)]
+    retold = f"{long[1]} e mais"  # one passage in many is new
+    told_in_part = f"{' '.join(long[2].split()[:9])} {long[3]}"  # two passages in 28 are old
+    source = corpus.Source(
+        name="x", path=tmp_path, valid_texts=[long[0], retold, told_in_part, "oi"]
+    )
+    corpus.drop_near_copies([source], [(source, text) for text in (*long[1:3], *long[4:], "oi oi")])
+    assert source.valid_texts == [long[0], told_in_part, "oi"]
+    assert source.n_near_copies == 1
+    assert source.valid_bytes == len("".join(source.valid_texts))
 
 
 def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None:
