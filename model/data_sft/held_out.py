@@ -31,7 +31,7 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", without_accents(text.casefold())))
 
 
-def read_items(folder: Path, name: str = "*") -> list[Row]:
+def read_items(folder: Path, name: str = "new_*") -> list[Row]:
     return [
         json.loads(line)
         for path in sorted(folder.glob(f"{name}.jsonl"))
@@ -42,7 +42,7 @@ def read_items(folder: Path, name: str = "*") -> list[Row]:
 class Evaluation:
     """The questions that must stay unknown to training."""
 
-    def __init__(self, folder: Path, name: str = "*") -> None:
+    def __init__(self, folder: Path, name: str = "new_*") -> None:
         self.prompts = sorted(
             {words_of(item["p"]) for item in read_items(folder, name)}, key=sorted
         )
