@@ -290,9 +290,13 @@ def test_reading_then_questions_through_the_entry_points(tmp_path: Path) -> None
             "5",
             "--out",
             str(tmp_path / "base"),
+            "--weight-decay",
+            "0.1",
             "--snapshots",
         ]
     )
+    record = load_checkpoint(tmp_path / "base").record
+    assert record.config["weight_decay"] == 0.1
     questions = tmp_path / "sft"
     questions.mkdir()
     rows = [
