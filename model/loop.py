@@ -99,7 +99,7 @@ class Trainer:
         if team.world > 1:
             self.replica = DistributedDataParallel(model)
         self.forward = torch.compile(self.replica, dynamic=None) if is_compiled else self.replica
-        # a GPU would spend a tenth of the time on carrying the logits to memory and back
+        # so that a GPU does not carry the logits to memory and back between the two
         fuses_loss = is_compiled and self.device.type == "cuda"
         self.loss_of = torch.compile(next_token_loss) if fuses_loss else next_token_loss
         self.last_loss: Tensor | None = None  # of the step before, which may still be computed
