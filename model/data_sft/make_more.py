@@ -48,7 +48,7 @@ SHARE = {
 FOCUS_EACH = 3000
 FOCUS_SHARE = {
     "capitals": 4.5,
-    "sums": 4.5,
+    "sums": 9,
     "families": 1.6,
     "words": 1.6,
     "brazil": 1.4,
@@ -56,9 +56,9 @@ FOCUS_SHARE = {
     "form": 1.4,
     "ai_terms": 0.6,
     "identity": 0.8,
-    "unknown": 0.6,
+    "unknown": 1.2,
     "quick": 0.4,
-    "firmness": 0.4,
+    "firmness": 1.6,
     "greetings": 0.4,
     "lecture": 0.4,
     "stories": 0.3,
