@@ -15,7 +15,7 @@ import torch
 
 from model.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from model.errors import BadInput
-from model.tokenizer import DOCUMENT
+from model.tokenizer import DOCUMENT, END
 
 
 @torch.no_grad()
@@ -61,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     }
     last = members[-1]
     record = replace(last.record, config=last.record.config | {"averaged": averaged})
-    save_checkpoint(args.out, last.model, last.tokenizer, record, end_token=DOCUMENT)
+    end = END if record.stage == "finetune" else DOCUMENT
+    save_checkpoint(args.out, last.model, last.tokenizer, record, end_token=end)
 
 
 if __name__ == "__main__":

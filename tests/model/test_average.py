@@ -11,7 +11,7 @@ from model import average
 from model.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
 from model.config import ModelConfig
 from model.errors import BadInput
-from model.tokenizer import DOCUMENT, Tokenizer
+from model.tokenizer import DOCUMENT, END, Tokenizer
 
 
 def write(folder: Path, config: ModelConfig, tokenizer: Tokenizer, seed: int) -> Path:
@@ -57,6 +57,19 @@ def test_the_average_lies_between_and_is_less_sure(
         {"steps": 10, "sha256": b.sha256, "share": 0.25},
         {"steps": 20, "sha256": a.sha256, "share": 0.75},
     ]
+
+
+def test_the_average_of_tuned_ones_ends_its_answers_as_they_do(
+    tmp_path: Path, tiny_config: ModelConfig, tokenizer: Tokenizer
+) -> None:
+    tuned = tmp_path / "tuned"
+    record = TrainingRecord(stage="finetune", steps=10, parent_sha256="0" * 64)
+    save_checkpoint(tuned, new_model(tiny_config, 0), tokenizer, record, end_token=END)
+    out = tmp_path / "out"
+    average.main([str(tuned), str(tuned), "--shares", "0.5", "0.5", "--out", str(out)])
+    made, was = load_checkpoint(out), load_checkpoint(tuned)
+    assert made.end_ids == was.end_ids == {tokenizer.token_id(END)}
+    assert made.record.parent_sha256 == "0" * 64
 
 
 def test_what_cannot_be_averaged_is_refused(
