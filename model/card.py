@@ -29,6 +29,8 @@ def checkpoint_card(name: str, record: dict[str, Any], n_parameters: int) -> str
         "- It is a toy: it makes mistakes and invents. Not for advice of any kind.",
         "",
     ]
+    if averaged := record["config"].get("averaged"):
+        lines += [average_line(averaged), ""]
     if record["parent_sha256"]:
         verb = "Tuned" if record["stage"] == "finetune" else "Read on"
         lines += [f"{verb} from the weights with SHA-256 `{record['parent_sha256']}`.", ""]
@@ -51,6 +53,12 @@ def checkpoint_card(name: str, record: dict[str, Any], n_parameters: int) -> str
         lines += [f"Before, {before['tokens_seen'] / 1e6:.1f} million tokens of:", ""]
         lines += [*source_table(before["data"]["sources"]), ""]
     return "\n".join(lines)
+
+
+def average_line(averaged: dict[str, Any]) -> str:
+    """Of which steps the weights are the average, and how much less sure they were made."""
+    parts = ", ".join(f"{m['share']:g} of step {m['steps']}" for m in averaged["members"])
+    return f"Weights averaged: {parts}; logits divided by {averaged['temperature']:g}."
 
 
 def source_table(sources: Iterable[dict[str, Any]]) -> list[str]:

@@ -70,6 +70,8 @@ def test_the_average_of_tuned_ones_ends_its_answers_as_they_do(
     made, was = load_checkpoint(out), load_checkpoint(tuned)
     assert made.end_ids == was.end_ids == {tokenizer.token_id(END)}
     assert made.record.parent_sha256 == "0" * 64
+    card = (out / "README.md").read_text()
+    assert "0.5 of step 10, 0.5 of step 10; logits divided by 1." in card
 
 
 def test_what_cannot_be_averaged_is_refused(
