@@ -165,3 +165,20 @@ def test_the_model_card_names_every_source_and_the_weights_are_those_recorded() 
         assert hashlib.sha256(weights.read_bytes()).hexdigest() == record["weights_sha256"]
         assert record["commit"]
         assert not record["commit"].endswith("+")
+
+
+def test_the_snapshots_are_whole_small_and_in_order() -> None:
+    from model.checkpoint import load_checkpoint
+
+    folders = sorted((ROOT / "model/checkpoints/snapshots").iterdir())
+    found = [load_checkpoint(folder) for folder in folders]
+    ends = {"pretrain": "base", "finetune": "tuned"}
+    for stage, n in (("pretrain", 4), ("finetune", 2)):
+        end = load_checkpoint(ROOT / "model/checkpoints" / ends[stage])
+        tokens = [c.record.tokens_seen for c in [*found, end] if c.record.stage == stage]
+        assert len(tokens) == n + 1
+        assert tokens == sorted(set(tokens))
+    files = [path for folder in folders for path in folder.iterdir()]
+    assert sum(path.stat().st_size for path in files) < 100e6
+    table = (ROOT / "docs/training.md").read_text()
+    assert all(f"| `{folder.name}` |" in table for folder in folders)
