@@ -25,7 +25,7 @@ class Facts:
     sha256: str
     n_parameters: int = 0
     tokens_seen: int = 0  # in pretraining
-    tunings: list[int] = field(default_factory=list)  # conversations of each, one after the other
+    tunings: list[int] = field(default_factory=list)  # conversations that each brought, in order
     n_sources: int = 0  # texts of the pretraining corpus; 0 where its record does not say
     genre_shares: dict[str, float] = field(default_factory=dict)  # of a pass, largest first
     recipe: dict[str, object] = field(default_factory=dict)
@@ -65,10 +65,22 @@ def facts_of(role: Role, source: Source, base: Source) -> Facts:
 
 
 def tunings_of(record: dict[str, Any]) -> list[int]:
-    """How many conversations a checkpoint was tuned with, in each of its tunings."""
+    """How many conversations each tuning of a checkpoint brought: none where it asked what one before had asked."""
     before = tunings_of(record["parent"]) if record.get("parent") else []
     n = record["data"].get("conversations_trained", 0)
+    if n and was_asked_before(record):
+        return [*before, 0]
     return [*before, n] if n else before
+
+
+def was_asked_before(record: dict[str, Any]) -> bool:
+    """Whether an earlier tuning had the same files of questions."""
+    files, parent = record["data"].get("files"), record.get("parent")
+    while files and parent:
+        if parent["data"].get("files") == files:
+            return True
+        parent = parent.get("parent")
+    return False
 
 
 def readings_of(record: dict[str, Any]) -> list[Reading]:

@@ -27,5 +27,10 @@ def test_each_tuning_counts_and_reading_does_not() -> None:
     first = {"data": {"conversations_trained": 30}, "parent": base}
     second = {"data": {"conversations_trained": 20}, "parent": first}
     assert tunings_of(second) == [30, 20]
+    asked = {"conversations_trained": 30, "files": {"a": "1"}}
+    again: dict[str, object] = {"data": asked, "parent": {"data": asked, "parent": {}}}
+    assert tunings_of(again) == [30, 0]
+    other = {"data": {"conversations_trained": 20, "files": {"a": "2"}}, "parent": again}
+    assert tunings_of(other) == [30, 0, 20]
     assert tunings_of(base) == []
     assert tunings_of({"data": {}, "parent": {}}) == []
