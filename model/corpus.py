@@ -44,7 +44,7 @@ class Source:
     n_tokens: int = 0  # in the training file, so with the weight
     sha256: str = ""
     valid_bytes: int = 0
-    n_near_copies: int = 0  # documents left out of validation, as told in training too
+    n_near_copies: int = 0  # documents left out of validation: training has most of each
     valid_texts: list[str] = field(default_factory=list)
 
 

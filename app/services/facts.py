@@ -68,9 +68,9 @@ def tunings_of(record: dict[str, Any]) -> list[int]:
     """How many conversations each tuning of a checkpoint brought: none where it asked what one before had asked."""
     before = tunings_of(record["parent"]) if record.get("parent") else []
     n = record["data"].get("conversations_trained", 0)
-    if n and was_asked_before(record):
-        return [*before, 0]
-    return [*before, n] if n else before
+    if not n:
+        return before
+    return [*before, 0 if was_asked_before(record) else n]
 
 
 def was_asked_before(record: dict[str, Any]) -> bool:
