@@ -15,13 +15,16 @@ COPY static static
 RUN uv pip install --torch-backend=cpu -c constraints.txt .
 
 FROM python:3.11-slim
-RUN useradd --uid 1000 --create-home app && mkdir /data && chown app /data
+RUN useradd --uid 1000 --create-home app && mkdir /data /var/cache/numba && chown app /data /var/cache/numba
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     HOST=0.0.0.0 \
     PORT=8000 \
-    DATABASE_URL=sqlite:////data/dois-treinos.db
+    DATABASE_URL=sqlite:////data/dois-treinos.db \
+    NUMBA_CACHE_DIR=/var/cache/numba
 USER app
+# on another kind of processor this is done again at the first start
+RUN python -c "from model.engine import prepare; prepare()"
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

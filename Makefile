@@ -47,6 +47,8 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "Setting up: a virtual environment and the pinned packages (a few minutes, once)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@echo "Setting up: the models' step is compiled for this processor (half a minute, once)."
+	@$(BIN)/python -c "from model.engine import prepare; prepare()"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

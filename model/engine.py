@@ -7,19 +7,21 @@ many send at the same time is read once and its keys and values copied.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import torch
 
 from model.checkpoint import Checkpoint
-from model.config import SamplingParams
-from model.decoder import Decoder
+from model.config import ModelConfig, SamplingParams
+from model.decoder import FEW, Decoder
 from model.errors import BadInput
 from model.kv_cache import KVCache
 from model.sampling import sample
 from model.scheduler import Scheduler, Ticket
 from model.stopping import StopTexts
 from model.tokenizer import TextStream
+from model.transformer import Transformer
 
 FinishReason = Literal["stop", "length"]
 
@@ -298,3 +300,24 @@ def _bytes_of(host: _Host) -> int:
     """Of the weights, as they were loaded and as the decoder has them."""
     loaded = sum(p.numel() * p.element_size() for p in host.checkpoint.model.parameters())
     return loaded + host.decoder.n_bytes
+
+
+@cache
+def prepare() -> None:
+    """Compile the kernels, or read them from disk: half a minute once on a processor, and else a second.
+
+    Without it the first answers of a process would take that long.
+    """
+    config = ModelConfig(
+        vocab_size=64, n_layers=1, width=32, n_heads=2, n_kv_heads=1, ffn_width=32, max_context=8
+    )
+    model = Transformer(config)
+    with torch.inference_mode():
+        for is_exact in (False, True):
+            decoder = Decoder(model, is_exact=is_exact)
+            for n in (1, max(FEW.values()) + 1):
+                kept = decoder.new_cache()
+                kept.append(n)
+                tokens = torch.zeros(n, 1, dtype=torch.int64)
+                hidden = decoder.hidden(tokens, kept, kept.begin(0, n, 1))
+                sample(decoder.logits(hidden[:, 0]), [SamplingParams()] * n, [0] * n)

@@ -7,33 +7,35 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.kernels import Array
 
 MIN_ROWS, MIN_POSITIONS = 8, 128
 
 
 class Pass(NamedTuple):
-    """Where the next T positions of B rows go, and what they see of the S positions that are then filled."""
+    """The next T positions of B rows, and the S positions that are then filled."""
 
     first_row: int
-    first_head: int  # of the (R K) heads of all rows
-    end_head: int
-    positions: Tensor  # (B, T)
-    slots: Tensor  # (B 2 K T,) into the (2 R K S') positions of one layer, keys then values
-    mask: Tensor  # (B K, H/K T, S) added to the scores: 0 where it may look, else -inf
+    starts: list[int]  # where each row goes on: B
+    n_new: int  # T
     n_visible: int  # S
 
 
 class KVCache:
-    """Keys and values (L, 2, R, K, S', D), float32. Rows 0 to n_rows - 1 are in use, row i filled up to `lengths[i]`.
+    """Keys and values (L, 2, R, K, S', D). Rows 0 to n_rows - 1 are in use, row i filled up to `lengths[i]`.
 
     Memory grows with the rows and positions in use, and is given back by `clear`.
-    A pass over the network: `begin`, then each layer writes into its slots and reads its keys and values, `advance`.
+    A pass over the network: `begin`, then each layer writes its keys and values and reads all, `advance`.
     """
 
-    def __init__(self, config: ModelConfig, device: torch.device) -> None:
-        self._config, self._device = config, device
+    def __init__(
+        self, config: ModelConfig, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`dtype` float32 or float16."""
+        self._config, self._device, self._dtype = config, device, dtype
         self._numbers = torch.arange(config.max_context, device=device)
         self.lengths: list[int] = []
+        self.array: Array  # on a processor: `kept` for `kernels.py`, float32 or the bits of float16
         self.clear()
 
     @property
@@ -44,7 +46,8 @@ class KVCache:
     def bytes_per_row(self) -> int:
         """Of a row that fills the whole context."""
         c = self._config
-        return c.n_layers * 2 * c.n_kv_heads * c.max_context * c.head_width * 4
+        n = c.n_layers * 2 * c.n_kv_heads * c.max_context * c.head_width
+        return n * self._dtype.itemsize
 
     def clear(self) -> None:
         """No rows, and hardly any memory."""
@@ -61,16 +64,20 @@ class KVCache:
         starts = self.lengths[first : first + n]
         n_visible = max(starts) + n_new
         self._reserve(self.n_rows, n_visible)
-        n_kv, n_group = self._config.n_kv_heads, self._config.n_heads // self._config.n_kv_heads
-        new = self._numbers[:n_new]
-        positions = torch.tensor(starts, device=self._device)[:, None] + new  # (B, T)
-        slots = self._begins[first : first + n, :, None] + positions[:, None]  # (B, 2 K, T)
+        return Pass(first, starts, n_new, n_visible)
+
+    def positions(self, at: Pass) -> Tensor:
+        """(B, T)"""
+        starts = torch.tensor(at.starts, device=self._device)
+        return starts[:, None] + self._numbers[: at.n_new]
+
+    def mask(self, positions: Tensor, n_visible: int) -> Tensor:
+        """What is added to the scores of positions (B, T): 0 where they may look, else -inf: (B K, H/K T, S)."""
+        c = self._config
         is_later = self._numbers[:n_visible] > positions[..., None]  # (B, T, S)
         mask = torch.where(is_later, -torch.inf, 0.0)[:, None, None]
-        mask = mask.expand(-1, n_kv, n_group, -1, -1).reshape(n * n_kv, -1, n_visible)
-        return Pass(
-            first, first * n_kv, (first + n) * n_kv, positions, slots.flatten(), mask, n_visible
-        )
+        mask = mask.expand(-1, c.n_kv_heads, c.n_heads // c.n_kv_heads, -1, -1)
+        return mask.reshape(len(positions) * c.n_kv_heads, -1, n_visible)
 
     def advance(self, at: Pass, n_new: Sequence[int]) -> None:
         """The rows of the pass are longer now, each by its own number."""
@@ -104,16 +111,11 @@ class KVCache:
             self.kept[:, :, :had_rows, :, :had_positions] = had
 
     def _allocate(self, n_rows: int, n_positions: int) -> None:
-        """Empty memory, and for each row the slots (R, 2 K) at which its keys and values begin in a layer.
-
-        Views of each layer are made here once: its slots (2 R K S', D), keys (R K, S', D) and values.
-        """
+        """Empty memory, and views of it: keys and values (R, K, S', D) of each layer, and all of it for Numba."""
         c = self._config
         shape = (c.n_layers, 2, n_rows, c.n_kv_heads, n_positions, c.head_width)
-        self.kept = torch.zeros(shape, device=self._device)
-        self.layers = [
-            (layer.view(-1, c.head_width), *layer.flatten(1, 2).unbind()) for layer in self.kept
-        ]
-        begins = torch.arange(0, 2 * n_rows * c.n_kv_heads * n_positions, n_positions)
-        begins = begins.view(2, n_rows, -1).transpose(0, 1).flatten(1)
-        self._begins = begins.to(self._device)
+        self.kept = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        self.layers = [(layer[0], layer[1]) for layer in self.kept]
+        if self._device.type == "cpu":
+            is_half = self._dtype == torch.float16
+            self.array = (self.kept.view(torch.uint16) if is_half else self.kept).numpy()

@@ -1,16 +1,23 @@
 """From logits to the next token: temperature, top-k, top-p, one seed per sequence."""
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numba import prange
 from torch import Tensor
 
 from model.config import SamplingParams
+from model.kernels import Array, compiled
 
 # Odd numbers that scatter seed, position and token over 64 bits, and the two of SplitMix64's finalizer
 # (Steele, Lea & Flood 2014, fig. 16; Stafford's variant 13).
-_SEED, _POSITION, _TOKEN = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0xAEF17502108EF2D9
-_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_SEED, _POSITION, _TOKEN = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, np.uint64(0xAEF17502108EF2D9)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
+
+MAX_INSERTED = 256  # best tokens that are found by insertion; for more, all are sorted
 
 
 def sample(
@@ -25,46 +32,81 @@ def sample(
     The noise of a token depends on the row's seed, its position and the token, and on nothing else: a row is drawn alike
     in any batch. The largest of logit + Gumbel noise is a draw from the softmax (Gumbel 1954).
     """
-    logits = logits.float()
-    logp = logits.log_softmax(-1)  # (B, V)
-    n_tokens = logits.shape[1]
-    kept = [1 if p.temperature == 0 else min(p.top_k or n_tokens, n_tokens) for p in params]
-    values, ids = logits.topk(max(kept), dim=-1)  # (B, W), best first
-    ranks = torch.arange(max(kept), device=logits.device)
-    scaled = values / _column([p.temperature or 1.0 for p in params], logits)
-    scaled = scaled.masked_fill(ranks >= _column(kept, logits), -torch.inf)
-    if any(p.top_p < 1 for p in params):
-        p = scaled.softmax(-1)
-        before = p.cumsum(-1) - p  # the best has nothing before it, and always stays
-        scaled = scaled.masked_fill(
-            before >= _column([p.top_p for p in params], logits), -torch.inf
-        )
-    keys = [_signed(p.seed * _SEED + n * _POSITION) for p, n in zip(params, positions, strict=True)]
-    best = (scaled + _gumbel(torch.tensor(keys, device=ids.device)[:, None], ids)).argmax(-1)
-    tokens = ids.gather(1, best[:, None])  # (B, 1)
-    return tokens[:, 0], logp.gather(1, tokens)[:, 0]
+    logits = logits.float().cpu().contiguous()
+    keys = [
+        (p.seed * _SEED + n * _POSITION) % 2**64 for p, n in zip(params, positions, strict=True)
+    ]
+    tokens = torch.empty(len(logits), dtype=torch.int64)
+    _draw(
+        logits.numpy(),
+        np.array([p.temperature for p in params]),
+        np.array([1 if p.temperature == 0 else p.top_k for p in params]),
+        np.array([p.top_p for p in params]),
+        np.array(keys, dtype=np.uint64),
+        tokens.numpy(),
+    )
+    return tokens, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
-def _gumbel(keys: Tensor, ids: Tensor) -> Tensor:
-    """Standard Gumbel noise for each token of each row: keys (B, 1), ids (B, W) -> (B, W) float64."""
-    bits = keys + ids * _signed(_TOKEN)
-    for shift, factor in zip((30, 27), _MIX, strict=True):
-        bits = (bits ^ _right(bits, shift)) * _signed(factor)
-    bits = bits ^ _right(bits, 31)
-    uniform: Tensor = (_right(bits, 11).double() + 0.5) * 2.0**-53  # in (0, 1)
-    return -uniform.log().neg().log()
+@compiled(is_parallel=True)
+def _draw(
+    logits: Array, temperature: Array, top_k: Array, top_p: Array, keys: Array, tokens: Array
+) -> None:
+    """tokens (B,) of the rows (B, V), each drawn in its own way; top_k 0: of all."""
+    for row in prange(len(logits)):
+        n_all = logits.shape[1]
+        n = min(top_k[row], n_all) if top_k[row] else n_all
+        is_all = n == n_all and top_p[row] == 1  # of which no order is needed
+        best = np.arange(n) if is_all else _best(logits[row], n)
+        warmth = temperature[row] if temperature[row] else 1.0
+        if top_p[row] < 1:
+            best = best[: _n_within(logits[row], best, warmth, top_p[row])]
+        top = -np.inf
+        for token in best:
+            noisy = logits[row, token] / warmth + _gumbel(keys[row], token)
+            if noisy > top:
+                top, tokens[row] = noisy, token
 
 
-def _right(bits: Tensor, n: int) -> Tensor:
-    """Shifted right by n, with zeros from the left."""
-    shifted: Tensor = (bits >> n) & (2 ** (64 - n) - 1)
-    return shifted
+@compiled()
+def _best(logits: Array, n: int) -> Array:
+    """The `n` likeliest of the tokens (V,), best first."""
+    if n > MAX_INSERTED:
+        return np.argsort(-logits)[:n]
+    best = np.empty(n, np.int64)
+    bar, n_found = np.float32(-np.inf), 0  # what a token must surpass once n are found
+    for token in range(len(logits)):
+        if n_found == n and logits[token] <= bar:
+            continue
+        place = min(n_found, n - 1)
+        while place > 0 and logits[best[place - 1]] < logits[token]:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = token
+        n_found = min(n_found + 1, n)
+        bar = logits[best[n_found - 1]]
+    return best
 
 
-def _signed(number: int) -> int:
-    """The lowest 64 bits, as torch's int64 reads them."""
-    return (number + 2**63) % 2**64 - 2**63
+@compiled()
+def _n_within(logits: Array, best: Array, temperature: float, top_p: float) -> int:
+    """How many of the best, in their order, it takes to reach the share `top_p` of their probability."""
+    total = 0.0
+    for token in best:
+        total += math.exp((logits[token] - logits[best[0]]) / temperature)
+    n, reached = 0, 0.0
+    while n < len(best) and reached < top_p * total:
+        reached += math.exp((logits[best[n]] - logits[best[0]]) / temperature)
+        n += 1
+    return n
 
 
-def _column(numbers: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(numbers, device=like.device)[:, None]
+@compiled()
+def _gumbel(key: int, token: int) -> float:
+    """Standard Gumbel noise of a token."""
+    bits = np.uint64(key) + np.uint64(token) * _TOKEN
+    bits = (bits ^ (bits >> _30)) * _MIX_1
+    bits = (bits ^ (bits >> _27)) * _MIX_2
+    bits = bits ^ (bits >> _31)
+    uniform = (np.float64(bits >> _11) + 0.5) * 2.0**-53  # in (0, 1)
+    return -math.log(-math.log(uniform))

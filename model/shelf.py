@@ -9,7 +9,7 @@ from model.checkpoint import look_at
 from model.errors import BrokenCheckpoint
 from model.transformer import Transformer, count_parameters
 
-BYTES_PER_PARAMETER = 8  # float32, and the decoder's own copy, which is no larger
+BYTES_PER_PARAMETER = 9  # float32, 8 bits for few rows, at most float32 again for many
 
 
 def find_checkpoints(entries: Iterable[str], taken: Collection[str] = ()) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from model.device import CORES, use_cores
-from model.engine import Engine, Event, Request
+from model.engine import Engine, Event, Request, prepare
 from model.errors import QueueFull
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class EngineThread(Generic[K]):
     def _run(self) -> None:
         use_cores(self._n_cores)
         self._has_cores.set()
+        prepare()
         while True:
             try:
                 self._work()

@@ -67,4 +67,4 @@ def test_the_memory_is_known_before_the_weights_are_read(
     expected = memory_bytes(pair_folder / "base")
     found = sum(p.numel() * p.element_size() for p in base.model.parameters())
     found += Engine({"it": base}, is_exact=is_exact)._hosts["it"].decoder.n_bytes
-    assert 0.8 * expected <= found <= expected
+    assert 0.75 * expected <= found <= expected
