@@ -60,9 +60,11 @@ class KVCache:
         self._reserve(self.n_rows, 0)
 
     def begin(self, first: int, n: int, n_new: int) -> Pass:
-        """The next pass: `n_new` more positions of rows `first` to `first + n`."""
+        """The next pass: `n_new` more positions of rows `first` to `first + n`. ValueError beyond the context."""
         starts = self.lengths[first : first + n]
         n_visible = max(starts) + n_new
+        if n_visible > self._config.max_context:  # the kernels do not look where they write
+            raise ValueError(f"{n_visible} positions in a context of {self._config.max_context}")
         self._reserve(self.n_rows, n_visible)
         return Pass(first, starts, n_new, n_visible)
 

@@ -183,3 +183,10 @@ def test_what_is_kept_survives_growing(tiny_config: ModelConfig) -> None:
     cache.append(3 * MIN_ROWS)
     rest = read(decoder, cache, 0, tokens[:, 100:])
     torch.testing.assert_close(rest, model(tokens)[:, 100:], atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_is_written_beyond_the_context(tiny_config: ModelConfig) -> None:
+    _, cache = new_decoder(new_model(tiny_config), 1)
+    cache.begin(0, 1, tiny_config.max_context)
+    with pytest.raises(ValueError, match=f"context of {tiny_config.max_context}"):
+        cache.begin(0, 1, tiny_config.max_context + 1)
