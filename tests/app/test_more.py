@@ -173,7 +173,8 @@ def test_one_that_was_damaged_since_the_start_is_said_and_the_others_go_on(
     assert str(steps) not in str(caught.value)  # where it lies is for the terminal
     assert f"The weights in {weights.parent} are not those" in caplog.text
     for name in ("base", "passo/finetune-000003"):
-        assert client.completions.create(model=name, prompt="O rei", max_tokens=4).choices[0].text
+        answer = client.completions.create(model=name, prompt="O rei", max_tokens=4, temperature=0)
+        assert answer.choices[0].text  # drawn without a seed, it might end at once
 
 
 @pytest.mark.parametrize(
