@@ -61,7 +61,10 @@ def _draw(
         warmth = temperature[row] if temperature[row] else 1.0
         if top_p[row] < 1:
             best = best[: _n_within(logits[row], best, warmth, top_p[row])]
-        top = -np.inf
+        tokens[row], top = (
+            best[0],
+            -1e300,
+        )  # the loops may not count on infinities, nor a token on numbers
         for token in best:
             noisy = logits[row, token] / warmth + _gumbel(keys[row], token)
             if noisy > top:
@@ -74,7 +77,7 @@ def _best(logits: Array, n: int) -> Array:
     if n > MAX_INSERTED:
         return np.argsort(-logits)[:n]
     best = np.empty(n, np.int64)
-    bar, n_found = np.float32(-np.inf), 0  # what a token must surpass once n are found
+    bar, n_found = np.float32(0), 0  # what a token must surpass once n are found
     for token in range(len(logits)):
         if n_found == n and logits[token] <= bar:
             continue

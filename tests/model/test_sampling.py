@@ -62,3 +62,10 @@ def test_a_large_seed_is_a_seed() -> None:
     assert draw([0.0] * 50, 20, temperature=1.0) != [0] * 20
     large = [SamplingParams(seed=2**63 - 1 - i, temperature=1.0, top_k=0) for i in range(40)]
     assert len(set(sample(torch.zeros(40, 1000), large, [2**40] * 40)[0].tolist())) > 30
+
+
+def test_a_broken_model_still_draws_a_token() -> None:
+    """Numbers that are none must not become an index into nothing."""
+    broken = torch.full((4, 60), torch.nan)
+    ways = [SamplingParams(top_k=k, top_p=p) for k in (0, 40) for p in (1.0, 0.9)]
+    assert all(0 <= token < 60 for token in sample(broken, ways, [0] * 4)[0].tolist())
