@@ -164,7 +164,8 @@ def find_more(settings: Settings) -> dict[str, Path]:
     """Folders of the checkpoints beside the pair, looked at but not read."""
     more = find_checkpoints(settings.dois_treinos_more, taken=list(Role))
     for name, folder in more.items():
-        n_mb = math.ceil(memory_bytes(folder) / 2**20)
+        n_bytes = memory_bytes(folder, is_exact=settings.dois_treinos_exact)
+        n_mb = math.ceil(n_bytes / 2**20)
         if n_mb > settings.dois_treinos_more_mb:
             raise BrokenCheckpoint(
                 f"{name} ({folder}) takes about {n_mb:,} MB of memory; DOIS_TREINOS_MORE_MB allows "

@@ -189,10 +189,9 @@ def product(_gguf: Path) -> Run:
     """
     import torch
 
-    from model.decoder import fast_precision
-
     width, n_parameters = 2048, 17_300_000
-    dtype = torch.bfloat16 if fast_precision() == "bfloat16" else torch.float32
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    dtype = torch.bfloat16 if has_bfloat16 else torch.float32
     a = torch.randn(width, width, dtype=dtype)
     b = torch.randn(width, width, dtype=dtype)
 

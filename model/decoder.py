@@ -1,71 +1,67 @@
 """The network as generation runs it: the keys and values of earlier tokens kept, and as few waits as can be.
 
 `transformer.py` says what the network computes; this computes the same, faster. q, k and v are one product, and so are
-gate and up. On a processor a step of few rows is one call of `kernels.py`, with weights of 8 bits; many rows are multiplied
-by torch, in the narrowest numbers that the processor is fast with. All between the products is float32.
+gate and up. On a processor a pass is one call of `kernels.py`, with weights of 8 bits. Where it is to be exact, or the
+processor is old, or there is a GPU, torch multiplies, and all is float32.
 """
 
 import platform
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear, rms_norm, silu
+from torch.nn.functional import embedding, linear, pad, rms_norm, silu
 
 from model import kernels
-from model.kernels import Array, EightBits
+from model.compiled import LANES, Array, use_torchs_threads
+from model.config import ModelConfig
+from model.kernels import EightBits
 from model.kv_cache import KVCache, Pass
 from model.quantize import to_int8
 from model.transformer import Block, RMSNorm, Transformer, rope_angles, rotate
 
-Precision = Literal["float32", "float16", "bfloat16"]
-# rows up to which 8-bit weights, which arrive from memory sooner, are faster than torch's products, by those
-FEW: dict[Precision, int] = {"float32": 16, "float16": 16, "bfloat16": 4}
-STEP_BITS = 4  # of an 8-bit weight's step: number times step is then exact in float16
+IS_ARM = platform.machine() in ("aarch64", "arm64")
+# positions of a pass up to which the kernels are faster than torch's products in float32; Apple's have a unit for these
+MOST = 16 if IS_ARM else sys.maxsize
 
 
 def is_fast(device: torch.device) -> bool:
     """Whether generation rounds weights here: ATEN_CPU_CAPABILITY=default forbids it, as do old processors."""
     is_new = torch.backends.cpu.get_cpu_capability() != "DEFAULT"
-    return device.type == "cpu" and (is_new or platform.machine() in ("aarch64", "arm64"))
+    return device.type == "cpu" and (is_new or IS_ARM)
 
 
-def fast_precision() -> Precision:
-    """What the processor multiplies many rows fastest with; ATEN_CPU_CAPABILITY=avx2 forbids bfloat16."""
-    if (
-        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        and torch.cpu._is_avx512_bf16_supported()
-    ):
-        return "bfloat16"
-    return "float16" if torch.backends.quantized.engine in ("x86", "fbgemm") else "float32"
+def bytes_per_parameter(device: torch.device, *, is_exact: bool) -> int:
+    """What a decoder's weights take up at most."""
+    if is_exact or not is_fast(device):
+        return 4
+    return 6 if IS_ARM else 2  # a byte and, in small rows, some more for their steps
 
 
 class Product(NamedTuple):
-    """x (N, I) -> x W^T + b (N, O), rounded as its weights are."""
+    """x (N, I) -> x W^T + b (N, O)"""
 
     of: Callable[[Tensor], Tensor]
     n_bytes: int  # of the weights
 
 
-def new_product(weight: Tensor, bias: Tensor | None, precision: Precision) -> Product:
+def new_product(weight: Tensor, bias: Tensor | None) -> Product:
     """weight (O, I), bias (O,), float32; the weights in a layout that makes the product of many rows fast."""
-    n = weight.numel()
-    if precision == "float16":  # sums in float32
-        packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
-        return Product(lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed), 2 * n)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     if weight.device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
-        return Product(lambda x: linear(x, weight, bias), 4 * n)
+        return Product(lambda x: linear(x, weight, bias), weight.nbytes)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     multiply = torch.ops.mkldnn._linear_pointwise
-    return Product(
-        lambda x: multiply(x.to(dtype), packed, bias, "none", [], ""), n * weight.itemsize
-    )
+    return Product(lambda x: multiply(x, packed, bias, "none", [], ""), weight.nbytes)
+
+
+class Norms(NamedTuple):
+    attention: Tensor  # (C,)
+    mlp: Tensor  # (C,)
+    qk: Tensor  # (H + K, D) Qwen3's norms of q and k, or (H + K, 0)
 
 
 class Layer(NamedTuple):
@@ -73,9 +69,7 @@ class Layer(NamedTuple):
     out: Product  # H D -> C
     gate_up: Product  # C -> 2 F
     down: Product  # F -> C
-    attention_norm: Tensor  # (C,)
-    mlp_norm: Tensor  # (C,)
-    qk_norm: Tensor  # (H + K, D) Qwen3's norms of q and k, or (H + K, 0)
+    norms: Norms
 
 
 class Decoder:
@@ -87,24 +81,29 @@ class Decoder:
         self.config, self.device = c, embedded.device
         self._is_on_cpu = self.device.type == "cpu"
         self._is_fast = is_fast(self.device) and not is_exact
-        self._precision = fast_precision() if self._is_fast else "float32"
-        self._n_few = FEW[self._precision] if self._is_fast else 0
+        self._most = MOST if self._is_fast else 0
         self._embedding, self._norm = embedded, _copied(model.norm)  # (V, C), (C,)
         self._angles = rope_angles(torch.arange(c.max_context, device=self.device), c)
         head = embedded if c.tie_embeddings else model.lm_head.weight.detach()
-        self._head, self._head_few = self._products(head)
-        layers = [self._new_layer(block) for block in model.layers]  # type: ignore[arg-type]
-        self._layers = [layer for layer, _ in layers]
-        few = [eight for _, eight in layers]
-        self._few = _stacked(self._layers, few, c.norm_eps) if self._is_fast else None
+        blocks: list[Block] = list(model.layers)  # type: ignore[arg-type]
+        if self._is_fast:
+            self._eight_bit_head = _to_eight_bits(head, None)
+            self._eight_bits = _stacked(blocks, c)
+        self._layers: list[Layer] = []
+        if not self._is_fast or IS_ARM:
+            self._head = self._new_product(head, None)
+            self._layers = [self._new_layer(block) for block in blocks]
 
     @property
     def n_bytes(self) -> int:
         """Of its own weights."""
-        n = sum(product.n_bytes for layer in self._layers for product in layer[:4])
-        n_few = sum(matrix.n_bytes for matrix in self._few[:4]) if self._few else 0
-        n_head = self._head.n_bytes + (self._head_few.n_bytes if self._head_few else 0)
-        return n + n_few + n_head
+        n = 0
+        if self._is_fast:
+            n += sum(part.n_bytes for part in (*self._eight_bits[:4], self._eight_bit_head))
+        if self._layers:
+            products = [product for layer in self._layers for product in layer[:4]]
+            n += sum(product.n_bytes for product in (*products, self._head))
+        return n
 
     def new_cache(self) -> KVCache:
         kept_in = torch.float16 if self._is_fast else torch.float32
@@ -116,31 +115,32 @@ class Decoder:
         tokens (B, T)
         """
         x = embedding(tokens.flatten(), self._embedding).float()  # (N, C), N = B T
-        kernels.use_torchs_threads()
-        if self._few and tokens.shape[1] == 1 and len(x) <= self._n_few:
-            lengths, angles = np.array(at.starts), self._angles_as_arrays()
-            kernels.run_layers(x.numpy(), self._few, cache.array, at.first_row, lengths, *angles)
+        use_torchs_threads()
+        if len(x) <= self._most:
+            starts, angles = np.array(at.starts), self._angles_as_arrays()
+            kernels.run_layers(
+                x.numpy(), self._eight_bits, cache.array, at.first_row, starts, *angles
+            )
         else:
             x = self._run_layers(x, cache, at)
         return self._normed(x, self._norm).view(*tokens.shape, -1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, C) -> (B, V), float32."""
-        few = self._head_few
-        if few is None or len(hidden) > self._n_few:
-            return self._head.of(hidden).float()
-        y = torch.empty(len(hidden), len(few.step))
-        kernels.multiply(hidden.contiguous().numpy(), *few, y.numpy())
+        if len(hidden) > self._most:
+            return self._head.of(hidden)
+        y = torch.empty(len(hidden), self.config.vocab_size)
+        kernels.multiply(hidden.contiguous().numpy(), *self._eight_bit_head, y.numpy())
         return y
 
     def _run_layers(self, x: Tensor, cache: KVCache, at: Pass) -> Tensor:
         """Layer by layer: x (N, C) -> (N, C)"""
         attend = self._attending(cache, at)
         for number, layer in enumerate(self._layers):
-            qkv = layer.qkv.of(self._normed(x, layer.attention_norm)).float()
+            qkv = layer.qkv.of(self._normed(x, layer.norms.attention))
             mixed = attend(number, qkv.view(len(x), -1, self.config.head_width))  # (N, H, D)
             x = x + layer.out.of(mixed.reshape(len(x), -1))
-            gate, up = layer.gate_up.of(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)  # (N, F)
+            gate, up = layer.gate_up.of(self._normed(x, layer.norms.mlp)).chunk(2, dim=-1)  # (N, F)
             x = x + layer.down.of(silu(gate) * up)
         return x
 
@@ -157,7 +157,7 @@ class Decoder:
         """One new position of each row. lengths (N,)"""
         mixed = torch.empty(len(qkv), self.config.n_heads, self.config.head_width)
         keys, values = cache.array[number]
-        norm, eps = self._layers[number].qk_norm.numpy(), self.config.norm_eps
+        norm, eps = self._layers[number].norms.qk.numpy(), self.config.norm_eps
         angles = self._angles_as_arrays()
         kernels.attend(qkv.numpy(), keys, values, first, lengths, *angles, norm, eps, mixed.numpy())
         return mixed
@@ -168,7 +168,7 @@ class Decoder:
         """T new positions of each of B rows, N = B T. positions (B, T), mask (B K, H/K T, S)"""
         (b, t), c = positions.shape, self.config
         qk, v = torch.split(qkv, [c.n_heads + c.n_kv_heads, c.n_kv_heads], dim=1)
-        norm = self._layers[number].qk_norm
+        norm = self._layers[number].norms.qk
         if norm.numel():
             qk = rms_norm(qk, qk.shape[-1:], eps=c.norm_eps) * norm
         cos, sin = (angles[positions] for angles in self._angles)  # (B, T, D)
@@ -200,53 +200,62 @@ class Decoder:
         kernels.normalise(x.numpy(), weight.numpy(), self.config.norm_eps, y.numpy())
         return y
 
-    def _new_layer(self, block: Block) -> tuple[Layer, list[EightBits]]:
-        """A block's weights, joined, for many rows, and its four matrices for few."""
-        attention, mlp, c = block.self_attn, block.mlp, self.config
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        bias = torch.cat([p.bias.detach() for p in projections]) if c.has_qkv_bias else None
-        gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).detach()
-        qkv, few_qkv = self._products(torch.cat([p.weight.detach() for p in projections]), bias)
-        out, few_out = self._products(attention.o_proj.weight.detach())
-        gated, few_gated = self._products(gate_up)
-        down, few_down = self._products(mlp.down_proj.weight.detach())
-        qk_norm = torch.empty(c.n_heads + c.n_kv_heads, 0, device=self.device)
-        if c.has_qk_norm:
-            q_norm, k_norm = _copied(attention.q_norm), _copied(attention.k_norm)
-            qk_norm = torch.stack([q_norm] * c.n_heads + [k_norm] * c.n_kv_heads)
-        norms = _copied(block.input_layernorm), _copied(block.post_attention_layernorm)
-        layer = Layer(qkv, out, gated, down, *norms, qk_norm)
-        return layer, [few for few in (few_qkv, few_out, few_gated, few_down) if few]
+    def _new_layer(self, block: Block) -> Layer:
+        qkv, out, gate_up, down = (self._new_product(*m) for m in _matrices(block, self.config))
+        return Layer(qkv, out, gate_up, down, _norms(block, self.config))
 
-    def _products(
-        self, weight: Tensor, bias: Tensor | None = None
-    ) -> tuple[Product, EightBits | None]:
-        """The product with weight (O, I) and bias (O,) for many rows, and what few are multiplied with."""
-        weight, bias = weight.float(), None if bias is None else bias.float()
-        if not self._is_fast:
-            return new_product(weight, bias, self._precision), None
-        numbers, step = to_int8(weight, STEP_BITS)
-        if self._precision != "bfloat16":  # few rows and many then meet the same numbers
+    def _new_product(self, weight: Tensor, bias: Tensor | None) -> Product:
+        """Of a matrix (O, I); for a fast decoder, of the numbers that its kernels have too."""
+        if self._is_fast:
+            numbers, step = to_int8(weight)
             weight = numbers.float() * step.float()[:, None]
-        added = torch.zeros(len(weight)) if bias is None else bias
-        few = EightBits(numbers.numpy(), step.float().numpy(), added.numpy())
-        return new_product(weight, bias, self._precision), few
+        return new_product(weight.float(), bias)
 
 
-def _stacked(layers: list[Layer], few: list[list[EightBits]], eps: float) -> kernels.Weights:
+def _matrices(block: Block, config: ModelConfig) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """A block's four matrices (O, I), those of the same input joined, and what is added (O,)."""
+    attention, mlp = block.self_attn, block.mlp
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    bias = torch.cat([p.bias.detach() for p in projections]) if config.has_qkv_bias else None
+    yield torch.cat([p.weight.detach() for p in projections]), bias
+    yield attention.o_proj.weight.detach(), None
+    yield torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()]), None
+    yield mlp.down_proj.weight.detach(), None
+
+
+def _norms(block: Block, config: ModelConfig) -> Norms:
+    attention, c = block.self_attn, config
+    qk = torch.empty(c.n_heads + c.n_kv_heads, 0, device=attention.q_proj.weight.device)
+    if c.has_qk_norm:
+        q_norm, k_norm = _copied(attention.q_norm), _copied(attention.k_norm)
+        qk = torch.stack([q_norm] * c.n_heads + [k_norm] * c.n_kv_heads)
+    return Norms(_copied(block.input_layernorm), _copied(block.post_attention_layernorm), qk)
+
+
+def _to_eight_bits(weight: Tensor, bias: Tensor | None) -> EightBits:
+    """weight (O, I), bias (O,)"""
+    numbers, step = to_int8(weight)
+    filled = pad(numbers, (0, -numbers.shape[1] % LANES))
+    added = torch.zeros(len(step)) if bias is None else bias.float()
+    return EightBits(filled.numpy(), step.float().numpy(), added.numpy())
+
+
+def _stacked(blocks: list[Block], config: ModelConfig) -> kernels.Weights:
     """The weights of all layers as the kernels take them."""
 
     def stack(arrays: Iterable[Array | Tensor]) -> Array:
         return np.stack([np.asarray(array) for array in arrays])
 
+    layers = [[_to_eight_bits(*m) for m in _matrices(block, config)] for block in blocks]
     qkv, out, gate_up, down = (
         EightBits(*(stack(parts) for parts in zip(*of_all, strict=True)))
-        for of_all in zip(*few, strict=True)
+        for of_all in zip(*layers, strict=True)
     )
-    attention_norm, mlp_norm, qk_norm = (
-        stack(norm) for norm in zip(*(layer[4:] for layer in layers), strict=True)
+    norms = zip(*(_norms(block, config) for block in blocks), strict=True)
+    attention_norm, mlp_norm, qk_norm = (stack(norm) for norm in norms)
+    return kernels.Weights(
+        qkv, out, gate_up, down, attention_norm, mlp_norm, qk_norm, config.norm_eps
     )
-    return kernels.Weights(qkv, out, gate_up, down, attention_norm, mlp_norm, qk_norm, eps)
 
 
 def _copied(norm: RMSNorm) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import ModelConfig, SamplingParams
-from model.decoder import FEW, Decoder
+from model.decoder import Decoder
 from model.errors import BadInput
 from model.kv_cache import KVCache
 from model.sampling import sample
@@ -315,9 +315,8 @@ def prepare() -> None:
     with torch.inference_mode():
         for is_exact in (False, True):
             decoder = Decoder(model, is_exact=is_exact)
-            for n in (1, max(FEW.values()) + 1):
-                kept = decoder.new_cache()
-                kept.append(n)
-                tokens = torch.zeros(n, 1, dtype=torch.int64)
-                hidden = decoder.hidden(tokens, kept, kept.begin(0, n, 1))
-                sample(decoder.logits(hidden[:, 0]), [SamplingParams()] * n, [0] * n)
+            kept = decoder.new_cache()
+            kept.append(1)
+            tokens = torch.zeros(1, 1, dtype=torch.int64)
+            hidden = decoder.hidden(tokens, kept, kept.begin(0, 1, 1))
+            sample(decoder.logits(hidden[:, 0]), [SamplingParams()], [0])

@@ -1,149 +1,116 @@
-"""One decoding step in plain loops, compiled by Numba for the processor at hand when they first run, and kept on disk.
+"""The network on a processor, in plain loops that Numba compiles for it when they first run, and keeps on disk.
 
-torch's operations are large; between small ones most of a step would be waiting. Here a step of few rows is one call:
-weights of 8 bits, which arrive from memory four times as soon as float32, and nothing between the layers. For many rows
-torch's matrix products are faster; what stands between them is here. All is computed in float32; keys and values are kept
-in float16 or float32.
+torch's operations are large; between small ones most of a step would be waiting. Here a pass is one call. Weights are
+whole numbers of 8 bits with one step for each row of them, the inputs of a product whole numbers of 16 bits or a little
+less with one step for each of its rows; their products are summed without an error, so that a row is what it is whatever
+stands beside it. All between the products is float32; keys and values are kept in float16 or float32.
 
-Shapes: N rows, C width, H heads, K of keys and values, D a head's width, F between gate and down, S positions.
+Shapes: B rows of T positions, N = B T, C width, H heads, K of keys and values, D a head's width, F between gate and down,
+S positions.
 """
 
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-import torch
-from llvmlite import ir
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
-Array = np.ndarray[Any, Any]
-
-# the threads of torch, which waits for work awake, where both find the same OpenMP; else Numba's own
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
-
-FAST = {"fastmath": True, "error_model": "numpy"}
-# of what Numba can make parallel only the loops that say so: it compiles in half the time
-PARALLEL = dict.fromkeys(
-    ["comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"], False
+from model.compiled import (
+    COLUMNS,
+    Array,
+    block_of_one,
+    block_of_two,
+    compiled,
+    narrow,
+    power_of_two,
+    wide,
 )
 
-
-def use_torchs_threads() -> None:
-    """As many as torch computes on in this thread."""
-    n = torch.get_num_threads()
-    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    if torch.get_num_threads() != n:  # Numba's first start takes all
-        torch.set_num_threads(n)
+LARGEST_NUMBER, LARGEST_WEIGHT, LARGEST_SUM = 2**15 - 1, 127, 2**31 - 1
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 64, 16  # of a product: so many stay in the nearest cache
+HALF, LOG2_E, LN_2 = np.float32(0.5), np.float32(math.log2(math.e)), np.float32(math.log(2))
+LEAST_POWER, GREATEST_POWER = np.float32(-126), np.float32(127)
+TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(7))
 
 
-def compiled(*, is_parallel: bool = False) -> Any:
-    """Compiled at the first call; kept on disk where there is a place to."""
+class EightBits(NamedTuple):
+    """A matrix (O, I), or one of each layer, in whole numbers. O is 4 or more."""
 
-    def decorate(function: Any) -> Any:
-        options: dict[str, Any] = dict(FAST)
-        if is_parallel:
-            options["parallel"] = PARALLEL | {"prange": True}
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # nowhere to write
-            return numba.njit(**options)(function)
+    numbers: Array  # int8 (..., O, I'), filled up with zeros to a multiple of 16
+    step: Array  # of each row (..., O)
+    bias: Array  # (..., O) what is added, if only zeros
 
-    return decorate
-
-
-def _wide(_context: Any, kept: Any) -> Any:
-    """A number of the cache as float32; uint16 holds the bits of a float16."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if kept == types.float32:
-            return args[0]
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
-
-    return types.float32(kept), generate
-
-
-wide: Any = intrinsic(_wide)
-
-
-def _narrow(_context: Any, number: Any, like: Any) -> Any:
-    """The opposite: a float32 as the cache keeps it, of which `like` is an element."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if like == types.float32:
-            return args[0]
-        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
-
-    return like(number, like), generate
-
-
-narrow: Any = intrinsic(_narrow)
+    @property
+    def n_bytes(self) -> int:
+        return int(sum(part.nbytes for part in self))
 
 
 @compiled()
-def _sums(x: Array, weight: Array, o: int, p: int, y: Array) -> None:
-    """y[:, o] and y[:, p] = x (N, I) times rows o and p of the weight (O, I).
+def nearest(x: float) -> int:
+    """The whole number, of 32 bits."""
+    return np.int32(x + HALF if x > 0 else x - HALF)  # type: ignore[return-value]
 
-    Two of its rows and up to four of x at a time: what is loaded is used more than once, and no sum waits for another.
+
+@compiled()
+def exp(x: float) -> float:
+    """e^x from e^-87 to e^88, in operations that a loop can do on several numbers at a time.
+
+    e^x = 2^n e^t, with t small enough for seven terms of Taylor's series. Off by 5e-6 of itself at most, 5e-7 near 1.
     """
-    n = np.uint64(0)
-    while n + 4 <= len(x):
-        a = b = c = d = e = f = g = h = np.float32(0)
-        for i in range(weight.shape[1]):
-            v, w = np.float32(weight[o, i]), np.float32(weight[p, i])
-            a += x[n, i] * v
-            b += x[n + 1, i] * v
-            c += x[n + 2, i] * v
-            d += x[n + 3, i] * v
-            e += x[n, i] * w
-            f += x[n + 1, i] * w
-            g += x[n + 2, i] * w
-            h += x[n + 3, i] * w
-        y[n, o], y[n + 1, o], y[n + 2, o], y[n + 3, o] = a, b, c, d
-        y[n, p], y[n + 1, p], y[n + 2, p], y[n + 3, p] = e, f, g, h
-        n += np.uint64(4)
-    if n + 2 <= len(x):
-        a = b = e = f = np.float32(0)
-        for i in range(weight.shape[1]):
-            v, w = np.float32(weight[o, i]), np.float32(weight[p, i])
-            a += x[n, i] * v
-            b += x[n + 1, i] * v
-            e += x[n, i] * w
-            f += x[n + 1, i] * w
-        y[n, o], y[n + 1, o] = a, b
-        y[n, p], y[n + 1, p] = e, f
-        n += np.uint64(2)
-    if n < len(x):
-        a = e = np.float32(0)
-        for i in range(weight.shape[1]):
-            a += x[n, i] * np.float32(weight[o, i])
-            e += x[n, i] * np.float32(weight[p, i])
-        y[n, o], y[n, p] = a, e
+    power = min(max(x * LOG2_E, LEAST_POWER), GREATEST_POWER)
+    n = nearest(power)
+    t = (power - np.float32(n)) * LN_2
+    series = TAYLOR[6]
+    for i in range(5, -1, -1):
+        series = series * t + TAYLOR[i]
+    return series * power_of_two(n)  # type: ignore[no-any-return]
 
 
-@compiled(is_parallel=True)
+@compiled()
+def _round(x: Array, largest: Any, numbers: Array) -> Any:
+    """x (I,) as whole numbers (I',) up to `largest`; returns their step."""
+    top = np.float32(0)
+    for i in range(len(x)):
+        top = max(top, abs(x[i]))
+    scale = largest / top if top > 0 else np.float32(0)
+    for i in range(len(x)):
+        numbers[i] = nearest(x[i] * scale)
+    for i in range(len(x), len(numbers)):
+        numbers[i] = 0
+    return top / largest
+
+
+@compiled(is_parallel=True, is_as_written=True)
 def multiply(x: Array, weight: Array, step: Array, bias: Array, y: Array) -> None:
-    """y (N, O) = x (N, I) times the steps (O,) of 8-bit weights (O, I), plus the bias (O,)."""
-    last = len(weight) - 1
-    for pair in prange((len(weight) + 1) // 2):
-        o, p = 2 * pair, min(2 * pair + 1, last)
-        _sums(x, weight, o, p, y)
-        for n in range(len(x)):
-            y[n, o] = y[n, o] * step[o] + bias[o]
-            if p > o:
-                y[n, p] = y[n, p] * step[p] + bias[p]
+    """y (N, O) = x (N, I) times the rows of `EightBits`, plus the bias (O,)."""
+    n_rows, n_columns = len(x), len(weight)
+    numbers = np.empty((n_rows, weight.shape[1]), np.int16)
+    x_step = np.empty(n_rows, np.float32)
+    # so that no sum overflows
+    largest = np.float32(min(LARGEST_NUMBER, LARGEST_SUM // (LARGEST_WEIGHT * x.shape[1])))
+    for n in prange(n_rows):
+        x_step[n] = _round(x[n], largest, numbers[n])
+    n_groups = (n_columns + COLUMNS_AT_ONCE - 1) // COLUMNS_AT_ONCE
+    for task in prange((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * n_groups):
+        first_row, first_column = task // n_groups * ROWS_AT_ONCE, task % n_groups * COLUMNS_AT_ONCE
+        end_row = min(first_row + ROWS_AT_ONCE, n_rows)
+        end_column = min(first_column + COLUMNS_AT_ONCE, n_columns)
+        for n in range(first_row, end_row, 2):
+            for column in range(first_column, end_column, COLUMNS):
+                o = min(column, n_columns - COLUMNS)  # the last four may be written twice
+                if n + 1 < end_row:
+                    block_of_two(numbers, x_step, n, weight, step, bias, o, y)
+                else:
+                    block_of_one(numbers, x_step, n, weight, step, bias, o, y)
 
 
 @compiled(is_parallel=True)
-def multiply_gated(x: Array, weight: Array, step: Array, both: Array, y: Array) -> None:
-    """y (N, F) = silu(gate x) up x, with both weights (2 F, C) under each other; `both` (N, 2 F) is scratch."""
-    f = y.shape[1]
-    for o in prange(f):
-        _sums(x, weight, o, f + o, both)
-        for n in range(len(x)):
-            gate, up = both[n, o] * step[o], both[n, f + o] * step[f + o]
-            y[n, o] = gate / (np.float32(1) + math.exp(-gate)) * up
+def _gate(both: Array, y: Array) -> None:
+    """y (N, F) = silu(gate) up, of gate and up side by side (N, 2 F)."""
+    for n in prange(len(y)):
+        f = y.shape[1]
+        for i in range(f):
+            y[n, i] = both[n, i] / (np.float32(1) + exp(-both[n, i])) * both[n, f + i]
 
 
 @compiled()
@@ -178,23 +145,33 @@ def _prepare(x: Array, norm: Array, eps: float, cos: Array, sin: Array) -> None:
 @compiled()
 def _look(q: Array, keys: Array, values: Array, weights: Array, mixed: Array) -> None:
     """mixed (D,) = softmax(q (D,) keys (S', D) / sqrt(D)) values (S', D), of the first S = len(weights)."""
+    n, scale = len(weights), np.float32(1 / math.sqrt(len(q)))
     top = np.float32(-1e30)
-    for s in range(len(weights)):
+    for s in range(n):
         score = np.float32(0)
         for i in range(len(q)):
             score += q[i] * wide(keys[s, i])
-        weights[s] = score / np.float32(math.sqrt(len(q)))
+        weights[s] = score * scale
         top = max(top, weights[s])
     total = np.float32(0)
-    for s in range(len(weights)):
-        weights[s] = math.exp(weights[s] - top)
+    for s in range(n):
+        weights[s] = exp(weights[s] - top)
         total += weights[s]
+    for s in range(n):
+        weights[s] /= total
     for i in range(len(mixed)):
         mixed[i] = 0
-    for s in range(len(weights)):
-        share = weights[s] / total
+    s = 0
+    while s + 4 <= n:  # four at a time: less is carried to and fro
+        a, b, c, d = weights[s], weights[s + 1], weights[s + 2], weights[s + 3]
         for i in range(len(mixed)):
-            mixed[i] += share * wide(values[s, i])
+            mixed[i] += a * wide(values[s, i]) + b * wide(values[s + 1, i])
+            mixed[i] += c * wide(values[s + 2, i]) + d * wide(values[s + 3, i])
+        s += 4
+    while s < n:
+        for i in range(len(mixed)):
+            mixed[i] += weights[s] * wide(values[s, i])
+        s += 1
 
 
 @compiled(is_parallel=True)
@@ -203,49 +180,39 @@ def attend(
     keys: Array,
     values: Array,
     first: int,
-    lengths: Array,
+    starts: Array,
     cos: Array,
     sin: Array,
     qk_norm: Array,
     eps: float,
     mixed: Array,
 ) -> None:
-    """One new position of each row: its key and value are kept, and its queries look at all that are.
+    """T new positions of each of B rows: their keys and values are kept, and each query looks at all up to its own.
 
     qkv      (N, H + 2 K, D) q, k and v, changed on the way
-    keys     (R, K, S', D), and values: row `first` + n of them belongs to row n
-    lengths  (N,) positions that were there before
+    keys     (R, K, S', D), and values: row `first` + b of them belongs to row b
+    starts   (B,) how many positions of each row were there before
     cos      (positions, D) of the angles of rotation, and sin
     qk_norm  (H + K, D), or (H + K, 0)
     mixed    (N, H, D) the result
     """
-    n_heads, n_kv = mixed.shape[1], keys.shape[1]
+    n_heads, n_kv, n_new = mixed.shape[1], keys.shape[1], len(qkv) // len(starts)
     n_group = n_heads // n_kv
-    for task in prange(len(qkv) * n_kv):
-        n, head = task // n_kv, task % n_kv
-        position = lengths[n]
-        k, v = qkv[n, n_heads + head], qkv[n, n_heads + n_kv + head]
-        own_keys, own_values = keys[first + n, head], values[first + n, head]
-        _prepare(k, qk_norm[n_heads + head], eps, cos[position], sin[position])
-        for i in range(len(k)):
-            own_keys[position, i] = narrow(k[i], own_keys[position, i])
-            own_values[position, i] = narrow(v[i], own_values[position, i])
-        weights = np.empty(position + 1, np.float32)
-        for one in range(head * n_group, (head + 1) * n_group):
-            _prepare(qkv[n, one], qk_norm[one], eps, cos[position], sin[position])
-            _look(qkv[n, one], own_keys, own_values, weights, mixed[n, one])
-
-
-class EightBits(NamedTuple):
-    """A matrix (O, I), or one of each layer, in whole numbers."""
-
-    numbers: Array  # int8 (..., O, I)
-    step: Array  # of each row (..., O)
-    bias: Array  # (..., O) what is added, if only zeros
-
-    @property
-    def n_bytes(self) -> int:
-        return int(sum(part.nbytes for part in self))
+    for task in prange(len(starts) * n_kv):
+        b, head = task // n_kv, task % n_kv
+        own_keys, own_values = keys[first + b, head], values[first + b, head]
+        weights = np.empty(starts[b] + n_new, np.float32)
+        for n in range(b * n_new, (b + 1) * n_new):
+            position = starts[b] + n - b * n_new
+            k, v = qkv[n, n_heads + head], qkv[n, n_heads + n_kv + head]
+            _prepare(k, qk_norm[n_heads + head], eps, cos[position], sin[position])
+            for i in range(len(k)):
+                own_keys[position, i] = narrow(k[i], own_keys[position, i])
+                own_values[position, i] = narrow(v[i], own_values[position, i])
+            seen = weights[: position + 1]
+            for one in range(head * n_group, (head + 1) * n_group):
+                _prepare(qkv[n, one], qk_norm[one], eps, cos[position], sin[position])
+                _look(qkv[n, one], own_keys, own_values, seen, mixed[n, one])
 
 
 class Weights(NamedTuple):
@@ -263,26 +230,25 @@ class Weights(NamedTuple):
 
 @compiled()
 def run_layers(
-    x: Array, w: Weights, cache: Array, first: int, lengths: Array, cos: Array, sin: Array
+    x: Array, w: Weights, cache: Array, first: int, starts: Array, cos: Array, sin: Array
 ) -> None:
-    """All layers over one new position of each row: x (N, C) is changed; cache (L, 2, R, K, S', D). The rest as in `attend`."""
+    """All layers: x (N, C) is changed; cache (L, 2, R, K, S', D). The rest as in `attend`."""
     n, d = len(x), cache.shape[5]
     h, y = np.empty_like(x), np.empty_like(x)
-    qkv = np.empty((n, w.qkv.numbers.shape[1]), np.float32)
-    mixed = np.empty((n, w.out.numbers.shape[2]), np.float32)
+    qkv = np.empty((n, w.qkv.step.shape[1]), np.float32)
+    mixed = np.empty((n, (w.qkv.step.shape[1] // d - 2 * cache.shape[3]) * d), np.float32)
     qkv_by_head, mixed_by_head = qkv.reshape(n, -1, d), mixed.reshape(n, -1, d)
-    both = np.empty((n, w.gate_up.numbers.shape[1]), np.float32)
-    gated = np.empty((n, w.down.numbers.shape[2]), np.float32)
+    both = np.empty((n, w.gate_up.step.shape[1]), np.float32)
+    gated = np.empty((n, both.shape[1] // 2), np.float32)
     for i in range(len(w.attention_norm)):
-        for row in range(n):
-            _normalise(x[row], w.attention_norm[i], w.eps, h[row])
+        normalise(x, w.attention_norm[i], w.eps, h)
         multiply(h, w.qkv.numbers[i], w.qkv.step[i], w.qkv.bias[i], qkv)
         keys, values, norm = cache[i, 0], cache[i, 1], w.qk_norm[i]
-        attend(qkv_by_head, keys, values, first, lengths, cos, sin, norm, w.eps, mixed_by_head)
+        attend(qkv_by_head, keys, values, first, starts, cos, sin, norm, w.eps, mixed_by_head)
         multiply(mixed, w.out.numbers[i], w.out.step[i], w.out.bias[i], y)
         x += y
-        for row in range(n):
-            _normalise(x[row], w.mlp_norm[i], w.eps, h[row])
-        multiply_gated(h, w.gate_up.numbers[i], w.gate_up.step[i], both, gated)
+        normalise(x, w.mlp_norm[i], w.eps, h)
+        multiply(h, w.gate_up.numbers[i], w.gate_up.step[i], w.gate_up.bias[i], both)
+        _gate(both, gated)
         multiply(gated, w.down.numbers[i], w.down.step[i], w.down.bias[i], y)
         x += y

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.compiled import Array
 from model.config import ModelConfig
-from model.kernels import Array
 
 MIN_ROWS, MIN_POSITIONS = 8, 128
 

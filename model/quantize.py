@@ -10,19 +10,13 @@ GROUP = 32  # weights of a row that share a scale in 4 bits
 SMALLEST = 2.0**-100  # step of weights that are all zero
 
 
-def to_int8(weight: Tensor, step_bits: int = 8) -> tuple[Tensor, Tensor]:
+def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """weight (O, I) -> whole numbers from -127 to 127 (O, I) and the step of each row, bfloat16 (O,).
 
-    weight is about the numbers times the step, off by half a step at most but for the step's own rounding. Of the step
-    only `step_bits` binary digits count, rounded up where that is fewer than bfloat16 has: with 4, each product of number and
-    step is exact in float16.
+    weight is about the numbers times the step, off by half a step at most but for the step's own rounding.
     """
     weight = weight.float()
-    step = (weight.abs().amax(dim=1) / 127).clamp(min=SMALLEST)
-    if step_bits < 8:
-        fraction, exponent = step.frexp()
-        step = torch.ldexp((fraction * 2**step_bits).ceil() / 2**step_bits, exponent)
-    step = step.bfloat16()
+    step = (weight.abs().amax(dim=1) / 127).clamp(min=SMALLEST).bfloat16()
     numbers = (weight / step.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
     return numbers, step
 

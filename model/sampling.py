@@ -8,8 +8,8 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from model.compiled import Array, compiled
 from model.config import SamplingParams
-from model.kernels import Array, compiled
 
 # Odd numbers that scatter seed, position and token over 64 bits, and the two of SplitMix64's finalizer
 # (Steele, Lea & Flood 2014, fig. 16; Stafford's variant 13).

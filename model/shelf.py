@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import look_at
+from model.decoder import bytes_per_parameter
 from model.errors import BrokenCheckpoint
 from model.transformer import Transformer, count_parameters
-
-BYTES_PER_PARAMETER = 9  # float32, 8 bits for few rows, at most float32 again for many
 
 
 def find_checkpoints(entries: Iterable[str], taken: Collection[str] = ()) -> dict[str, Path]:
@@ -30,10 +29,12 @@ def find_checkpoints(entries: Iterable[str], taken: Collection[str] = ()) -> dic
     return found
 
 
-def memory_bytes(folder: Path) -> int:
+def memory_bytes(folder: Path, *, is_exact: bool) -> int:
     """About what a checkpoint's weights take up while it writes; they are not read."""
     with torch.device("meta"):  # shapes without numbers
-        return BYTES_PER_PARAMETER * count_parameters(Transformer(look_at(folder)[1]))
+        n = count_parameters(Transformer(look_at(folder)[1]))
+    loaded = torch.float32.itemsize
+    return n * (loaded + bytes_per_parameter(torch.device("cpu"), is_exact=is_exact))
 
 
 def _checkpoints(name: str, folder: Path) -> dict[str, Path]:

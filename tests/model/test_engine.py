@@ -32,20 +32,21 @@ def exact(checkpoints: dict[str, Checkpoint], **limits: int) -> Engine:
     return Engine(checkpoints, is_exact=True, **limits)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("is_exact", [True, False])
 def test_the_same_seed_gives_the_same_text_whatever_else_runs(
-    base: Checkpoint, tuned: Checkpoint
+    base: Checkpoint, tuned: Checkpoint, is_exact: bool
 ) -> None:
+    pair = {"base": base, "tuned": tuned}
+
+    def ids(*asked: Request, of: int = 0) -> list[int | None]:
+        engine = Engine(pair, is_exact=is_exact, max_rows=4)
+        return [e.token_id for e in generate(engine, asked)[of]]
+
     one = request(base, "O rei de Roma", 7)
     crowd = [request(base, "Pão " * (i % 5 + 1), i) for i in range(6)]
     others = [request(tuned, "A rainha", i, "tuned") for i in range(3)]
-    alone = generate(exact({"base": base}), [one])[0]
-    in_crowd = generate(exact({"base": base, "tuned": tuned}, max_rows=4), [*crowd, one, *others])[
-        6
-    ]
-    assert [e.token_id for e in in_crowd] == [e.token_id for e in alone]
-    assert [
-        e.token_id for e in generate(exact({"base": base}), [request(base, "O rei de Roma", 8)])[0]
-    ] != [e.token_id for e in alone]
+    assert ids(*crowd, one, *others, of=6) == ids(one)
+    assert ids(request(base, "O rei de Roma", 8)) != ids(one)
 
 
 def test_greedy_text_is_the_argmax_of_the_plain_network(base: Checkpoint) -> None:
