@@ -74,11 +74,18 @@ def our_pair(gguf: Path) -> Run:
     return ours(gguf, ("base", "tuned"))
 
 
+def torchs_fastest() -> "torch.dtype":
+    """bfloat16 where the processor multiplies it, else float32: there bfloat16 is imitated, and slow."""
+    import torch
+
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
 def transformers_generate(_gguf: Path) -> Run:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(PAIR / "base", dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(PAIR / "base", dtype=torchs_fastest()).eval()
 
     def run(n: int) -> int:
         ids = torch.tensor(prompts(n))
@@ -103,7 +110,7 @@ def transformers_continuous(_gguf: Path) -> Run:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(
-        PAIR / "base", dtype=torch.bfloat16, attn_implementation="sdpa"
+        PAIR / "base", dtype=torchs_fastest(), attn_implementation="sdpa"
     ).eval()
     config = GenerationConfig(
         do_sample=True,
@@ -183,17 +190,12 @@ def llama_cpp(gguf: Path) -> Run:
 
 
 def product(_gguf: Path) -> Run:
-    """One large matrix product, again and again: "tokens" of 2 x 17.3M operations each.
-
-    In bfloat16 where the processor multiplies it, else in float32 (bfloat16 would be emulated there, and slow).
-    """
+    """One large matrix product, again and again: "tokens" of 2 x 17.3M operations each."""
     import torch
 
     width, n_parameters = 2048, 17_300_000
-    has_bfloat16 = torch.cpu._is_avx512_bf16_supported()
-    dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-    a = torch.randn(width, width, dtype=dtype)
-    b = torch.randn(width, width, dtype=dtype)
+    a = torch.randn(width, width, dtype=torchs_fastest())
+    b = torch.randn(width, width, dtype=torchs_fastest())
 
     def run(_n: int) -> int:
         for _ in range(20):

@@ -1,7 +1,7 @@
 """What generation gives up for speed: `python -m bench.precision`.
 
-How often a text with the same seed differs alone and in a crowd, exactly (float32) and fast (8 bits, and what the processor
-multiplies fastest), and how far the fast next-token distributions are from the exact ones.
+How often a text with the same seed differs alone and in a crowd, exactly (float32) and fast (whole numbers), and how far the fast
+next-token distributions are from the exact ones.
 """
 
 import json
