@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 N_PROMPT, N_NEW = 24, 48
 TOP_K, TEMPERATURE = 40, 0.8
@@ -74,7 +75,7 @@ def our_pair(gguf: Path) -> Run:
     return ours(gguf, ("base", "tuned"))
 
 
-def torchs_fastest() -> "torch.dtype":
+def torchs_fastest() -> Any:
     """bfloat16 where the processor multiplies it, else float32: there bfloat16 is imitated, and slow."""
     import torch
 
@@ -106,7 +107,6 @@ def transformers_generate(_gguf: Path) -> Run:
 
 
 def transformers_continuous(_gguf: Path) -> Run:
-    import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(

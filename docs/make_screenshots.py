@@ -104,7 +104,6 @@ def play(url: str, link: str) -> None:
         expect(projector.get_by_test_id("phase")).to_have_attribute("data-phase", "reveal")
         expect(projector.get_by_test_id("result-row").first).to_be_visible()
         shot(projector, "guia-telao-revelacao")
-        shot(host, "guia-host-revelacao")
         shot(phones[1], "guia-aluno-revelacao")
         report = window(900, 1200)
         report.goto(f"{host.url}/report")
