@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear, pad, rms_norm, silu
 
 from model import kernels
-from model.compiled import LANES, Array, use_torchs_threads
+from model.compiled import Array, use_torchs_threads
 from model.config import ModelConfig
-from model.kernels import EightBits
+from model.kernels import LANES, EightBits
 from model.kv_cache import KVCache, Pass
 from model.quantize import to_int8
 from model.transformer import Block, RMSNorm, Transformer, rope_angles, rotate

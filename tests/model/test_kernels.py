@@ -1,8 +1,12 @@
+from typing import Any
+
+import numba
 import numpy as np
 import pytest
 
 from model import kernels
-from model.compiled import LANES, Array, compiled
+from model.compiled import Array, compiled
+from model.kernels import LANES
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,6 +29,24 @@ def test_a_product_is_that_of_the_weights(n_rows: int, n_columns: int, width: in
     weight = numbers.astype(np.float64) * step[:, None]
     most = 0.51 * np.abs(x).max(axis=1, keepdims=True) / 32767 * np.abs(weight).sum(axis=1) + 1e-5
     assert (np.abs(multiply(x, numbers, step, bias) - (x @ weight.T + bias)) <= most).all()
+
+
+@pytest.mark.parametrize("lanes", [16, 32])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_every_width_of_the_innermost_product_is_exact(lanes: int, n_rows: int) -> None:
+    """Of one processor and of another."""
+    block = kernels.new_block(n_rows, lanes)
+
+    def run(x: Array, one: Array, weight: Array, y: Array) -> None:
+        block(x, one, 0, weight, one, one, 1, y)
+
+    not_kept: Any = numba.njit(run)
+    x = RANDOM.integers(-30000, 30001, (n_rows, 96)).astype(np.int16)
+    weight = RANDOM.integers(-5, 6, (5, 96)).astype(np.int8)
+    y, one = np.zeros((n_rows, 5), np.float32), np.ones(5, np.float32)
+    not_kept(x, one, weight, y)
+    np.testing.assert_array_equal(y[:, 0], 0)
+    np.testing.assert_array_equal(y[:, 1:], x.astype(np.int64) @ weight[1:].T.astype(np.int64) + 1)
 
 
 @pytest.mark.parametrize("width", [512, 1024, 14336])
