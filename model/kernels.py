@@ -92,7 +92,7 @@ def _pair_sums(builder: Any, a: Any, b: Any) -> Any:
 
 
 def new_block(n_rows: int, lanes: int = LANES) -> Any:
-    """The function `block(x, x_step, n, weight, step, bias, o, y)`, as `kernels.multiply` calls it.
+    """The function `block(x, x_step, n, weight, step, bias, o, y)`, as `multiply` calls it.
 
     It writes y (N, O) = x_step step (x weight^T) + bias in `n_rows` rows from n and four columns from o on. Nearly all
     work of a step is here, so it says which numbers stand side by side: 16 or 32 of a row are multiplied at a time, and
@@ -162,17 +162,9 @@ def new_block(n_rows: int, lanes: int = LANES) -> Any:
         return types.void(*kinds), generate
 
     def block(
-        _context: Any,
-        x: Any,
-        x_step: Any,
-        n: Any,
-        weight: Any,
-        step: Any,
-        bias: Any,
-        o: Any,
-        y: Any,
+        _: Any, x: Any, x_step: Any, n: Any, w: Any, step: Any, b: Any, o: Any, y: Any
     ) -> Any:
-        return typed(x, x_step, types.intp, weight, step, bias, types.intp, y)
+        return typed(x, x_step, types.intp, w, step, b, types.intp, y)
 
     return intrinsic(block)
 
