@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         2048, ge=1, description="memory for the weights of those; the longest unused leaves"
     )
     dois_treinos_exact: bool = Field(
-        False, description="float32: the same seed gives the same text in any company, but slower"
+        False, description="float32, slower: else whole numbers of 8 and 16 bits"
     )
     engine_threads: int = Field(
         0, ge=0, description="processor cores that the models may use; 0: all"

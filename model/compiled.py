@@ -28,7 +28,9 @@ def use_torchs_threads() -> None:
 def compiled(*, is_parallel: bool = False, is_as_written: bool = False) -> Any:
     """Compiled at the first call; kept on disk where there is a place to, until its file or Numba changes.
 
-    What it calls from other files is compiled into it and may not change alone.
+    What it calls from other files is compiled into it, and so are the options here: Numba does not see when these change
+    (then delete `model/__pycache__`).
+
     `is_as_written`: sums and products in that order and no other, which elsewhere may follow from what stands beside them.
     """
 

@@ -2,7 +2,7 @@
 
 `transformer.py` says what the network computes; this computes the same, faster. q, k and v are one product, and so are
 gate and up. On a processor a pass is one call of `kernels.py`, with weights of 8 bits. Where it is to be exact, or the
-processor is old, or there is a GPU, torch multiplies, and all is float32.
+processor is old, or there is a GPU, torch multiplies, and all is float32; so it does on an ARM where positions are many.
 """
 
 import platform
@@ -27,6 +27,7 @@ from model.transformer import Block, RMSNorm, Transformer, rope_angles, rotate
 IS_ARM = platform.machine() in ("aarch64", "arm64")
 # positions of a pass up to which the kernels are faster than torch's products in float32; Apple's have a unit for these
 MOST = 16 if IS_ARM else sys.maxsize
+EIGHT_BITS = 1.25  # bytes a weight: one, and in short rows some more for their steps
 
 
 def is_fast(device: torch.device) -> bool:
@@ -35,11 +36,11 @@ def is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and (is_new or IS_ARM)
 
 
-def bytes_per_parameter(device: torch.device, *, is_exact: bool) -> int:
+def bytes_per_parameter(device: torch.device, *, is_exact: bool) -> float:
     """What a decoder's weights take up at most."""
     if is_exact or not is_fast(device):
         return 4
-    return 6 if IS_ARM else 2  # a byte and, in small rows, some more for their steps
+    return EIGHT_BITS + 4 if IS_ARM else EIGHT_BITS
 
 
 class Product(NamedTuple):
@@ -73,7 +74,7 @@ class Layer(NamedTuple):
 
 
 class Decoder:
-    """A transformer made ready for generation. It has its own copy of the weights: later changes do not reach it."""
+    """A transformer made ready for generation. Later changes of its matrices do not reach it."""
 
     def __init__(self, model: Transformer, *, is_exact: bool = False) -> None:
         """`is_exact`: float32 throughout, also where the processor is faster with less."""
@@ -209,7 +210,7 @@ class Decoder:
         if self._is_fast:
             numbers, step = to_int8(weight)
             weight = numbers.float() * step.float()[:, None]
-        return new_product(weight.float(), bias)
+        return new_product(weight.float(), None if bias is None else bias.float())
 
 
 def _matrices(block: Block, config: ModelConfig) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -34,7 +34,7 @@ def memory_bytes(folder: Path, *, is_exact: bool) -> int:
     with torch.device("meta"):  # shapes without numbers
         n = count_parameters(Transformer(look_at(folder)[1]))
     loaded = torch.float32.itemsize
-    return n * (loaded + bytes_per_parameter(torch.device("cpu"), is_exact=is_exact))
+    return int(n * (loaded + bytes_per_parameter(torch.device("cpu"), is_exact=is_exact)))
 
 
 def _checkpoints(name: str, folder: Path) -> dict[str, Path]:

@@ -130,10 +130,13 @@ def test_the_fast_path_is_a_transformer_with_rounded_weights(
     assert rms(torch.cat(found, 1) - exact) < 3e-3
 
 
-def test_a_row_is_the_same_whatever_stands_beside_it(base: Checkpoint) -> None:
-    """To the last bit: read at once or step by step, alone or among others."""
+def test_a_row_is_the_same_whatever_stands_beside_it(
+    base: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, in the kernels: read at once or step by step, alone or among others."""
     if not is_fast(torch.device("cpu")):
         missing("this processor rounds nothing")
+    monkeypatch.setattr(decoders, "MOST", sys.maxsize)
     tokens = random_tokens(base.model.config, 7, 30)
     decoder = Decoder(base.model)
     cache = decoder.new_cache()
