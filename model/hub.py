@@ -100,10 +100,16 @@ PRESETS = {
     ),
 }
 
+NOT_A_PAIR = {  # what people ask for, and why it is not here
+    "tucano-160m": "No tuned checkpoint of Tucano-160m is known to us; tucano2-0.5b and tucano-1b1 are Portuguese pairs."
+}
+
 
 def fetch_pair(name: str, cache: Path) -> tuple[Path, Path]:
     """Folders of a preset's base and tuned checkpoint, fetched where they are not here yet."""
     preset = PRESETS.get(name)
+    if name in NOT_A_PAIR:
+        raise BadInput(NOT_A_PAIR[name])
     if preset is None:
         raise BadInput(f"There is no pair called {name}; there are {', '.join(PRESETS)}.")
     return (

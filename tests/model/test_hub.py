@@ -149,3 +149,5 @@ def test_a_full_disk_is_said_before(tmp_path: Path) -> None:
 def test_an_unknown_pair_is_told_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="smollm2-135m"):
         hub.fetch_pair("gpt-5", tmp_path)
+    with pytest.raises(BadInput, match="No tuned checkpoint of Tucano-160m"):
+        hub.fetch_pair("tucano-160m", tmp_path)
