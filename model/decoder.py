@@ -153,14 +153,14 @@ class Decoder:
         return partial(self._attend, cache, at, positions, cache.mask(positions, at.n_visible))
 
     def _attend_step(
-        self, cache: KVCache, first: int, lengths: Array, number: int, qkv: Tensor
+        self, cache: KVCache, first: int, starts: Array, number: int, qkv: Tensor
     ) -> Tensor:
-        """One new position of each row. lengths (N,)"""
+        """One new position of each row. starts (N,)"""
         mixed = torch.empty(len(qkv), self.config.n_heads, self.config.head_width)
         keys, values = cache.array[number]
         norm, eps = self._layers[number].norms.qk.numpy(), self.config.norm_eps
         angles = self._angles_as_arrays()
-        kernels.attend(qkv.numpy(), keys, values, first, lengths, *angles, norm, eps, mixed.numpy())
+        kernels.attend(qkv.numpy(), keys, values, first, starts, *angles, norm, eps, mixed.numpy())
         return mixed
 
     def _attend(

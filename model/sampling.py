@@ -61,10 +61,8 @@ def _draw(
         warmth = temperature[row] if temperature[row] else 1.0
         if top_p[row] < 1:
             best = best[: _n_within(logits[row], best, warmth, top_p[row])]
-        tokens[row], top = (
-            best[0],
-            -1e300,
-        )  # the loops may not count on infinities, nor a token on numbers
+        # the loops may not count on infinities, nor a token on numbers
+        tokens[row], top = best[0], -1e300
         for token in best:
             noisy = logits[row, token] / warmth + _gumbel(keys[row], token)
             if noisy > top:
