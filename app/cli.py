@@ -3,7 +3,6 @@
 import argparse
 import gc
 import importlib.metadata
-import os
 import platform
 import socket
 import sys
@@ -207,9 +206,9 @@ def check_program() -> str:
 
 
 def check_backend() -> str:
-    from model.device import hardware, pick_device
+    from model.device import CORES, hardware, pick_device
 
-    return f"{hardware(pick_device())}, {os.cpu_count()} cores"
+    return f"{hardware(pick_device())}, {CORES} cores"
 
 
 def check_checkpoints(settings: Settings) -> str:

@@ -3,7 +3,8 @@
 Each of n sequences reads 24 prompt tokens of its own and writes 48, drawn at temperature 0.8 from the best 40; the end
 token does not end them. Every peer lives in a process of its own and they take turns, so that a slow minute of the
 machine hits all; a row's ratio is the median over the rounds, with the least and the greatest. On Linux, a measurement
-in which other programs used more than a twentieth of the machine is made again.
+in which other programs used more than a twentieth of our cores is made again; `taskset --cpu-list 0,1` before the
+command measures a machine of two cores on a larger one.
 
 The peers need an environment of their own (llama.cpp is compiled, about ten minutes):
 `python3 -m venv .venv-bench && .venv-bench/bin/pip install -c constraints.txt -e . transformers accelerate
@@ -24,6 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from model.device import CORES
+
 N_PROMPT, N_NEW = 24, 48
 TOP_K, TEMPERATURE = 40, 0.8
 PAIR = Path(__file__).resolve().parent.parent / "model" / "checkpoints"
@@ -33,7 +36,7 @@ TICK_S = 0.01  # of the kernel's clock of processor time
 MAX_OTHERS, MAX_TRIES = (
     0.05,
     120,
-)  # share of the machine that others may use; tries to find it quiet
+)  # share of our cores that others may use; tries to find them quiet
 Run = Callable[[int], int]  # writes n sequences, returns the number of tokens written
 
 
@@ -150,7 +153,7 @@ def llama_cpp(gguf: Path) -> Run:
         params = c.llama_context_default_params()
         params.n_ctx = n * (N_PROMPT + N_NEW + 8)
         params.n_batch, params.n_seq_max = max(512, n * N_PROMPT), n
-        params.n_threads = params.n_threads_batch = os.cpu_count() or 1
+        params.n_threads = params.n_threads_batch = CORES
         context = c.llama_init_from_model(model, params)
         batch = c.llama_batch_init(n * N_PROMPT, 0, 1)
         samplers = []
@@ -245,7 +248,7 @@ class Peer:
             started, all_before, own_before = time.monotonic(), busy_s(), self._busy_s()
             rate = self._measure(n)
             others_s = (busy_s() - all_before) - (self._busy_s() - own_before)
-            room_s = (time.monotonic() - started) * (os.cpu_count() or 1)
+            room_s = (time.monotonic() - started) * CORES
             if rate is None or others_s < MAX_OTHERS * room_s + 2 * TICK_S:
                 return rate
             time.sleep(1)
@@ -280,11 +283,17 @@ class Peer:
 
 
 def busy_s() -> float:
-    """Processor time that all programs have used so far, this one's left out where it hardly counts."""
+    """Processor time that all programs have used so far of the cores that we may use."""
     if not STAT.exists():
         return 0.0
-    user, nice, system, _idle, _wait, irq, soft, steal = map(int, STAT.read_text().split()[1:9])
-    return (user + nice + system + irq + soft + steal) * TICK_S
+    mine = {f"cpu{i}" for i in os.sched_getaffinity(0)}
+    ticks = 0
+    for line in STAT.read_text().splitlines():
+        name, *fields = line.split()
+        if name in mine:
+            user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
+            ticks += user + nice + system + irq + soft + steal
+    return ticks * TICK_S
 
 
 def spread(values: list[float]) -> str:
