@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -53,6 +54,17 @@ PRESETS = {
         memory_mb=2_050,
         licence="Apache 2.0",
         languages="English",
+    ),
+    "tucano-160m": Preset(
+        base="TucanoBR/Tucano-160m",
+        base_revision="6579ced6811db85fe386f91237c326ca2431a05b",
+        tuned="cnmoro/Tucano-160m-Portuguese-Instruct-v2",
+        tuned_revision="main",
+        n_parameters=162_417_408,
+        download_mb=650,
+        memory_mb=2_400,
+        licence="Apache 2.0",
+        languages="Portuguese",
     ),
     "tucano2-0.5b": Preset(
         base="Polygl0t/Tucano2-qwen-0.5B-Base",
@@ -100,16 +112,10 @@ PRESETS = {
     ),
 }
 
-NOT_A_PAIR = {  # what people ask for, and why it is not here
-    "tucano-160m": "No tuned checkpoint of Tucano-160m is known to us; tucano2-0.5b and tucano-1b1 are Portuguese pairs."
-}
-
 
 def fetch_pair(name: str, cache: Path) -> tuple[Path, Path]:
     """Folders of a preset's base and tuned checkpoint, fetched where they are not here yet."""
     preset = PRESETS.get(name)
-    if name in NOT_A_PAIR:
-        raise BadInput(NOT_A_PAIR[name])
     if preset is None:
         raise BadInput(f"There is no pair called {name}; there are {', '.join(PRESETS)}.")
     return (
@@ -149,6 +155,8 @@ def fetch(repository: str, revision: str, cache: Path, size_mb: int) -> Path:
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise BadInput(f"{repository} at {revision} is not on the hub any more.") from error
+    except RemoteEntryNotFoundError as error:
+        raise BadInput(f"{repository} at {revision} has no {WEIGHTS}.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise BadInput(
             f"{repository} is not here yet and could not be fetched: is there a connection? "

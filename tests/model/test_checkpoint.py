@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from model.checkpoint import Checkpoint, load_checkpoint
+from model.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from model.errors import BrokenCheckpoint
 from model.pair import load_pair
 
@@ -76,6 +77,36 @@ def test_a_pair_needs_a_tuned_checkpoint(base: Checkpoint, tuned: Checkpoint) ->
     assert load_pair(base.folder, tuned.folder).tuned.sha256 == tuned.sha256
     with pytest.raises(BrokenCheckpoint, match="no chat template"):
         load_pair(base.folder, base.folder)
+
+
+def with_vocab(source: Path, target: Path, more: int) -> Path:
+    """A copy of a folder of others whose tuning added tokens."""
+    shutil.copytree(source, target)
+    (target / "training.json").unlink()
+    weights = load_file(target / WEIGHTS)
+    table = weights["model.embed_tokens.weight"]
+    weights["model.embed_tokens.weight"] = torch.cat([table, torch.zeros(more, table.shape[1])])
+    save_file(weights, target / WEIGHTS)
+    config = json.loads((target / "config.json").read_text())
+    config["vocab_size"] += more
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_a_tuned_checkpoint_may_have_more_tokens(
+    base: Checkpoint, tuned: Checkpoint, tmp_path: Path
+) -> None:
+    pair = load_pair(base.folder, with_vocab(tuned.folder, tmp_path / "tuned", 2))
+    n = base.model.config.vocab_size
+    assert (pair.base.model.config.vocab_size, pair.tuned.model.config.vocab_size) == (n, n + 2)
+
+
+def test_two_networks_are_no_pair(base: Checkpoint, tuned: Checkpoint, tmp_path: Path) -> None:
+    other = with_vocab(tuned.folder, tmp_path / "tuned", 0)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "rope_theta": 500.0}))
+    with pytest.raises(BrokenCheckpoint, match="not the same network"):
+        load_pair(base.folder, other)
 
 
 def test_a_tuned_checkpoint_of_another_base_is_refused(

@@ -12,6 +12,7 @@ import pytest
 from model import hub
 from model.checkpoint import load_checkpoint
 from model.errors import BadInput
+from model.pair import load_pair
 
 COMMIT = "a" * 40
 
@@ -19,7 +20,7 @@ COMMIT = "a" * 40
 class Hub(BaseHTTPRequestHandler):
     """Just enough of the hub: a repository's files, and a file with its sum."""
 
-    folder: Path
+    folders: dict[str, Path]  # of repositories
     etag: str | None = None  # another sum for the weights than the true one
     asked: list[str] = []  # noqa: RUF012
 
@@ -34,29 +35,32 @@ class Hub(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if "gated" in path:
             return self.say(403, b"", {"x-error-code": "GatedRepo"})
-        if path.startswith("/api/models/some/pair"):
-            names = [p.name for p in self.folder.iterdir()]
-            if "/tree/" in path:
-                tree = [
-                    {
-                        "type": "file",
-                        "path": n,
-                        "size": (self.folder / n).stat().st_size,
-                        "oid": "1",
-                    }
-                    for n in names
-                ]
-                return self.say(200, json.dumps(tree).encode(), {"x-repo-commit": COMMIT})
-            info = {"id": "some/pair", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
-            return self.say(200, json.dumps(info).encode())
-        file = self.folder / path.rpartition("/")[2]
-        if not path.startswith("/some/pair/resolve/") or not file.exists():
+        is_list = path.startswith("/api/models/")
+        owner, name = path.removeprefix("/api/models/").strip("/").split("/")[:2]
+        folder = self.folders.get(f"{owner}/{name}")
+        if folder is None:
             return self.say(404, b"", {"x-error-code": "RepoNotFound"})
+        if is_list:
+            return self.list_files(folder, path)
+        file = folder / path.rpartition("/")[2]
+        if not file.exists():
+            return self.say(404, b"", {"x-error-code": "EntryNotFound"})
         data = file.read_bytes()
         etag = hashlib.sha256(data).hexdigest()
         if file.name == "model.safetensors" and self.etag:
             etag = self.etag
         self.say(200, data, {"etag": f'"{etag}"', "x-repo-commit": COMMIT}, with_body=with_body)
+
+    def list_files(self, folder: Path, path: str) -> None:
+        names = [p.name for p in folder.iterdir()]
+        if "/tree/" in path:
+            tree = [
+                {"type": "file", "path": n, "size": (folder / n).stat().st_size, "oid": "1"}
+                for n in names
+            ]
+            return self.say(200, json.dumps(tree).encode(), {"x-repo-commit": COMMIT})
+        info = {"id": "some/pair", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
+        return self.say(200, json.dumps(info).encode())
 
     def say(
         self,
@@ -79,7 +83,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(pair_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    Hub.folder, Hub.etag = pair_folder / "base", None
+    Hub.folders, Hub.etag = {"some/pair": pair_folder / "base"}, None
     Hub.asked.clear()
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     Thread(target=httpd.serve_forever, daemon=True).start()
@@ -114,7 +118,7 @@ def test_a_branch_is_resolved_once_and_the_commit_kept(server: str, tmp_path: Pa
     n_asked = len(Hub.asked)
     assert hub.fetch("some/pair", "main", tmp_path, 1) == folder
     assert len(Hub.asked) == n_asked
-    assert hub.origin(Hub.folder) == ""  # not fetched
+    assert hub.origin(Hub.folders["some/pair"]) == ""  # not fetched
 
 
 def test_damaged_weights_are_not_kept(server: str, tmp_path: Path) -> None:
@@ -135,6 +139,14 @@ def test_what_cannot_be_had_is_a_sentence(
         hub.fetch(repository, COMMIT, tmp_path, 1)
 
 
+def test_a_repository_without_safetensors_is_said(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hub, "folders", {"some/pair": tmp_path})  # has no file
+    with pytest.raises(BadInput, match=r"has no model\.safetensors"):
+        hub.fetch("some/pair", COMMIT, tmp_path / "cache", 1)
+
+
 def test_without_a_connection_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(BadInput, match="is there a connection"):
@@ -146,8 +158,23 @@ def test_a_full_disk_is_said_before(tmp_path: Path) -> None:
         hub.fetch("some/pair", COMMIT, tmp_path, 999_999_999)
 
 
+@pytest.mark.parametrize("name", hub.PRESETS)
+def test_a_preset_becomes_a_pair(
+    server: str, name: str, pair_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = hub.PRESETS[name]
+    stand_ins = {preset.base: pair_folder / "base", preset.tuned: pair_folder / "tuned"}
+    monkeypatch.setattr(Hub, "folders", stand_ins)
+    base, tuned = hub.fetch_pair(name, tmp_path)
+    for folder, repository, revision in (
+        (base, preset.base, preset.base_revision),
+        (tuned, preset.tuned, preset.tuned_revision),
+    ):
+        assert hub.origin(folder) == f"{repository}@{COMMIT}"
+        assert f"/{repository}/resolve/{revision}/model.safetensors" in Hub.asked
+    assert load_pair(base, tuned).tuned.chat_template
+
+
 def test_an_unknown_pair_is_told_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="smollm2-135m"):
         hub.fetch_pair("gpt-5", tmp_path)
-    with pytest.raises(BadInput, match="No tuned checkpoint of Tucano-160m"):
-        hub.fetch_pair("tucano-160m", tmp_path)
