@@ -180,6 +180,7 @@ def load_checkpoint(
         weights = widen(stored)
         if model.config.tie_embeddings:
             weights.pop("lm_head.weight", None)  # some folders hold the embeddings twice
+        _refuse_what_is_no_number(weights, folder)
         model.load_state_dict({_our_name(k): v for k, v in weights.items()})
     except (RuntimeError, IndexError) as error:
         raise BrokenCheckpoint(
@@ -201,6 +202,15 @@ def load_checkpoint(
         envelope="chat" if chat_template else "raw",
         chat_template=chat_template,
     )
+
+
+def _refuse_what_is_no_number(weights: dict[str, torch.Tensor], folder: Path) -> None:
+    """Whole numbers have no NaN, so the fast products would hide it."""
+    for name, weight in weights.items():
+        if not weight.sum(dtype=torch.float32).isfinite():
+            raise BrokenCheckpoint(
+                f"{folder / WEIGHTS} has weights that are no numbers, in {name}."
+            )
 
 
 def look_at(folder: Path) -> tuple[dict[str, Any], ModelConfig]:

@@ -64,6 +64,16 @@ def test_a_config_of_other_shape_is_refused(folder: Path) -> None:
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_found(folder: Path, value: float) -> None:
+    weights = load_file(folder / WEIGHTS)
+    weights["model.layers.1.mlp.up_proj.weight"][3, 2] = value
+    save_file(weights, folder / WEIGHTS)
+    (folder / "training.json").unlink()  # which would tell that the file has changed
+    with pytest.raises(BrokenCheckpoint, match=r"no numbers, in model\.layers\.1\.mlp\.up_proj"):
+        load_checkpoint(folder)
+
+
 def test_an_unknown_architecture_is_named(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(
