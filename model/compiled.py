@@ -5,6 +5,8 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numba import types
+from numba.extending import intrinsic
 
 Array = np.ndarray[Any, Any]
 
@@ -17,12 +19,13 @@ PARALLEL = dict.fromkeys(
 )
 
 
-def use_torchs_threads() -> None:
-    """As many as torch computes on in this thread."""
+def use_torchs_threads() -> int:
+    """As many as torch computes on in this thread; returns their number."""
     n = torch.get_num_threads()
     numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     if torch.get_num_threads() != n:  # Numba's first start takes all
         torch.set_num_threads(n)
+    return n
 
 
 def compiled(*, is_parallel: bool = False, is_as_written: bool = False) -> Any:
@@ -44,3 +47,19 @@ def compiled(*, is_parallel: bool = False, is_as_written: bool = False) -> Any:
             return numba.njit(**options)(function)
 
     return decorate
+
+
+def inlined(function: Any) -> Any:
+    """What it decorates says which instructions of LLVM stand in the place of a call."""
+    return intrinsic(function)
+
+
+@inlined
+def take(_context: Any, taken: Any, n: Any) -> Any:
+    """The number that an array begins with, to which `n` is added; no other thread gets the same."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.atomic_rmw("add", array.data, args[1], "monotonic")
+
+    return types.intp(taken, types.intp), generate

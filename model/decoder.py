@@ -116,11 +116,11 @@ class Decoder:
         tokens (B, T)
         """
         x = embedding(tokens.flatten(), self._embedding).float()  # (N, C), N = B T
-        use_torchs_threads()
+        n_threads = use_torchs_threads()
         if len(x) <= self._most:
             starts, angles = np.array(at.starts), self._angles_as_arrays()
             kernels.run_layers(
-                x.numpy(), self._eight_bits, cache.array, at.first_row, starts, *angles
+                x.numpy(), self._eight_bits, cache.array, at.first_row, starts, angles, n_threads
             )
         else:
             x = self._run_layers(x, cache, at)
@@ -131,7 +131,9 @@ class Decoder:
         if len(hidden) > self._most:
             return self._head.of(hidden)
         y = torch.empty(len(hidden), self.config.vocab_size)
-        kernels.multiply(hidden.contiguous().numpy(), *self._eight_bit_head, y.numpy())
+        kernels.multiply(
+            hidden.contiguous().numpy(), *self._eight_bit_head, use_torchs_threads(), y.numpy()
+        )
         return y
 
     def _run_layers(self, x: Tensor, cache: KVCache, at: Pass) -> Tensor:

@@ -17,9 +17,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import prange, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from model.compiled import Array, compiled
+from model.compiled import Array, compiled, inlined, take
 
 
 def _lanes() -> int:
@@ -40,7 +39,8 @@ LEAST_POWER, GREATEST_POWER = np.float32(-126), np.float32(127)
 TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(7))
 
 
-def _wide(_context: Any, kept: Any) -> Any:
+@inlined
+def wide(_context: Any, kept: Any) -> Any:
     """A number of the cache as float32; uint16 holds the bits of a float16."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -51,7 +51,8 @@ def _wide(_context: Any, kept: Any) -> Any:
     return types.float32(kept), generate
 
 
-def _narrow(_context: Any, number: Any, like: Any) -> Any:
+@inlined
+def narrow(_context: Any, number: Any, like: Any) -> Any:
     """The opposite: a float32 as the cache keeps it, of which `like` is an element."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -62,7 +63,8 @@ def _narrow(_context: Any, number: Any, like: Any) -> Any:
     return like(number, like), generate
 
 
-def _power_of_two(_context: Any, n: Any) -> Any:
+@inlined
+def power_of_two(_context: Any, n: Any) -> Any:
     """2^n as float32, n a whole number of 32 bits from -126 to 127: it is what stands in a float's exponent."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -70,11 +72,6 @@ def _power_of_two(_context: Any, n: Any) -> Any:
         return builder.bitcast(exponent, ir.FloatType())
 
     return types.float32(types.int32), generate
-
-
-wide: Any = intrinsic(_wide)
-narrow: Any = intrinsic(_narrow)
-power_of_two: Any = intrinsic(_power_of_two)
 
 
 def _picked(builder: Any, a: Any, b: Any, lanes: Iterable[int]) -> Any:
@@ -166,7 +163,7 @@ def new_block(n_rows: int, lanes: int = LANES) -> Any:
     ) -> Any:
         return typed(x, x_step, types.intp, w, step, b, types.intp, y)
 
-    return intrinsic(block)
+    return inlined(block)
 
 
 block_of_two: Any = new_block(2)
@@ -221,8 +218,8 @@ def _round(x: Array, largest: Any, numbers: Array) -> Any:
 
 
 @compiled(is_parallel=True, is_as_written=True)
-def multiply(x: Array, weight: Array, step: Array, bias: Array, y: Array) -> None:
-    """y (N, O) = x (N, I) times the rows of `EightBits`, plus the bias (O,)."""
+def multiply(x: Array, weight: Array, step: Array, bias: Array, n_threads: int, y: Array) -> None:
+    """y (N, O) = x (N, I) times the rows of `EightBits`, plus the bias (O,); the same on any number of threads."""
     n_rows, n_columns = len(x), len(weight)
     numbers = np.empty((n_rows, weight.shape[1]), np.int16)
     x_step = np.empty(n_rows, np.float32)
@@ -231,17 +228,26 @@ def multiply(x: Array, weight: Array, step: Array, bias: Array, y: Array) -> Non
     for n in prange(n_rows):
         x_step[n] = _round(x[n], largest, numbers[n])
     n_groups = (n_columns + COLUMNS_AT_ONCE - 1) // COLUMNS_AT_ONCE
-    for task in prange((n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * n_groups):
-        first_row, first_column = task // n_groups * ROWS_AT_ONCE, task % n_groups * COLUMNS_AT_ONCE
-        end_row = min(first_row + ROWS_AT_ONCE, n_rows)
-        end_column = min(first_column + COLUMNS_AT_ONCE, n_columns)
-        for n in range(first_row, end_row, 2):
-            for column in range(first_column, end_column, COLUMNS):
-                o = min(column, n_columns - COLUMNS)  # the last four may be written twice
-                if n + 1 < end_row:
-                    block_of_two(numbers, x_step, n, weight, step, bias, o, y)
-                else:
-                    block_of_one(numbers, x_step, n, weight, step, bias, o, y)
+    n_tasks = (n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * n_groups
+    # a thread always has the same three quarters of its part, so that it finds its weights in its cache; of the rest it
+    # takes pieces when it is done, for another program may slow the others down; few rows are not worth that
+    own = -(-n_tasks // n_threads) if n_rows <= 8 else n_tasks * 3 // (4 * n_threads)
+    at_once, taken = max(1, n_tasks // (16 * n_threads)), np.zeros(1, np.int64)
+    for thread in prange(n_threads):
+        first, end = thread * own, min((thread + 1) * own, n_tasks)
+        while first < n_tasks:
+            for task in range(first, end):
+                row, column = task // n_groups * ROWS_AT_ONCE, task % n_groups * COLUMNS_AT_ONCE
+                end_row = min(row + ROWS_AT_ONCE, n_rows)
+                for n in range(row, end_row, 2):
+                    for c in range(column, min(column + COLUMNS_AT_ONCE, n_columns), COLUMNS):
+                        o = min(c, n_columns - COLUMNS)  # the last four may be written twice
+                        if n + 1 < end_row:
+                            block_of_two(numbers, x_step, n, weight, step, bias, o, y)
+                        else:
+                            block_of_one(numbers, x_step, n, weight, step, bias, o, y)
+            first = n_threads * own + take(taken, at_once)
+            end = min(first + at_once, n_tasks)
 
 
 @compiled(is_parallel=True)
@@ -370,7 +376,7 @@ class Weights(NamedTuple):
 
 @compiled()
 def run_layers(
-    x: Array, w: Weights, cache: Array, first: int, starts: Array, cos: Array, sin: Array
+    x: Array, w: Weights, cache: Array, first: int, starts: Array, angles: Any, n_threads: int
 ) -> None:
     """All layers: x (N, C) is changed; cache (L, 2, R, K, S', D). The rest as in `attend`."""
     n, d = len(x), cache.shape[5]
@@ -382,13 +388,13 @@ def run_layers(
     gated = np.empty((n, both.shape[1] // 2), np.float32)
     for i in range(len(w.attention_norm)):
         normalise(x, w.attention_norm[i], w.eps, h)
-        multiply(h, w.qkv.numbers[i], w.qkv.step[i], w.qkv.bias[i], qkv)
+        multiply(h, w.qkv.numbers[i], w.qkv.step[i], w.qkv.bias[i], n_threads, qkv)
         keys, values, norm = cache[i, 0], cache[i, 1], w.qk_norm[i]
-        attend(qkv_by_head, keys, values, first, starts, cos, sin, norm, w.eps, mixed_by_head)
-        multiply(mixed, w.out.numbers[i], w.out.step[i], w.out.bias[i], y)
+        attend(qkv_by_head, keys, values, first, starts, *angles, norm, w.eps, mixed_by_head)
+        multiply(mixed, w.out.numbers[i], w.out.step[i], w.out.bias[i], n_threads, y)
         x += y
         normalise(x, w.mlp_norm[i], w.eps, h)
-        multiply(h, w.gate_up.numbers[i], w.gate_up.step[i], w.gate_up.bias[i], both)
+        multiply(h, w.gate_up.numbers[i], w.gate_up.step[i], w.gate_up.bias[i], n_threads, both)
         _gate(both, gated)
-        multiply(gated, w.down.numbers[i], w.down.step[i], w.down.bias[i], y)
+        multiply(gated, w.down.numbers[i], w.down.step[i], w.down.bias[i], n_threads, y)
         x += y

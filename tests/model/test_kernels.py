@@ -11,10 +11,10 @@ from model.kernels import LANES
 RANDOM = np.random.default_rng(0)
 
 
-def multiply(x: Array, numbers: Array, step: Array, bias: Array) -> Array:
+def multiply(x: Array, numbers: Array, step: Array, bias: Array, n_threads: int = 2) -> Array:
     filled = np.pad(numbers, ((0, 0), (0, -numbers.shape[1] % LANES)))
     y = np.full((len(x), len(numbers)), np.nan, np.float32)
-    kernels.multiply(x, filled, step, bias, y)
+    kernels.multiply(x, filled, step, bias, n_threads, y)
     return y
 
 
@@ -73,6 +73,17 @@ def test_a_row_is_multiplied_alone_as_among_others() -> None:
     together = multiply(x, numbers, step, step)
     for n in range(9):
         np.testing.assert_array_equal(multiply(x[n : n + 1], numbers, step, step)[0], together[n])
+
+
+@pytest.mark.parametrize("n_rows", [1, 8, 200])
+@pytest.mark.parametrize("n_threads", [1, 3, 16])
+def test_a_product_does_not_depend_on_the_threads(n_rows: int, n_threads: int) -> None:
+    """Whoever takes a piece, each is done, in whatever portions."""
+    x = RANDOM.normal(size=(n_rows, 40)).astype(np.float32)
+    numbers = RANDOM.integers(-127, 128, (150, 40)).astype(np.int8)
+    step = RANDOM.uniform(0.001, 0.1, 150).astype(np.float32)
+    y = multiply(x, numbers, step, step, n_threads)
+    np.testing.assert_array_equal(y, multiply(x, numbers, step, step))
 
 
 def test_exponentials_of_a_loop_are_exponentials() -> None:
