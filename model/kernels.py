@@ -229,9 +229,9 @@ def multiply(x: Array, weight: Array, step: Array, bias: Array, n_threads: int, 
         x_step[n] = _round(x[n], largest, numbers[n])
     n_groups = (n_columns + COLUMNS_AT_ONCE - 1) // COLUMNS_AT_ONCE
     n_tasks = (n_rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * n_groups
-    # a thread always has the same three quarters of its part, so that it finds its weights in its cache; of the rest it
+    # a thread always has the same half of its part, so that it finds these weights in its cache; of the rest it
     # takes pieces when it is done, for another program may slow the others down; few rows are not worth that
-    own = -(-n_tasks // n_threads) if n_rows <= 8 else n_tasks * 3 // (4 * n_threads)
+    own = -(-n_tasks // n_threads) if n_rows <= 8 else n_tasks // (2 * n_threads)
     at_once, taken = max(1, n_tasks // (16 * n_threads)), np.zeros(1, np.int64)
     for thread in prange(n_threads):
         first, end = thread * own, min((thread + 1) * own, n_tasks)
