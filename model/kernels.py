@@ -378,7 +378,7 @@ class Weights(NamedTuple):
 def run_layers(
     x: Array, w: Weights, cache: Array, first: int, starts: Array, angles: Any, n_threads: int
 ) -> None:
-    """All layers: x (N, C) is changed; cache (L, 2, R, K, S', D). The rest as in `attend`."""
+    """All layers: x (N, C) is changed; cache (L, 2, R, K, S', D); angles: cos and sin. The rest as in `attend`."""
     n, d = len(x), cache.shape[5]
     h, y = np.empty_like(x), np.empty_like(x)
     qkv = np.empty((n, w.qkv.step.shape[1]), np.float32)

@@ -37,11 +37,12 @@ class Hub(BaseHTTPRequestHandler):
             return self.say(403, b"", {"x-error-code": "GatedRepo"})
         is_list = path.startswith("/api/models/")
         owner, name = path.removeprefix("/api/models/").strip("/").split("/")[:2]
-        folder = self.folders.get(f"{owner}/{name}")
+        repository = f"{owner}/{name}"
+        folder = self.folders.get(repository)
         if folder is None:
             return self.say(404, b"", {"x-error-code": "RepoNotFound"})
         if is_list:
-            return self.list_files(folder, path)
+            return self.list_files(repository, path)
         file = folder / path.rpartition("/")[2]
         if not file.exists():
             return self.say(404, b"", {"x-error-code": "EntryNotFound"})
@@ -51,7 +52,8 @@ class Hub(BaseHTTPRequestHandler):
             etag = self.etag
         self.say(200, data, {"etag": f'"{etag}"', "x-repo-commit": COMMIT}, with_body=with_body)
 
-    def list_files(self, folder: Path, path: str) -> None:
+    def list_files(self, repository: str, path: str) -> None:
+        folder = self.folders[repository]
         names = [p.name for p in folder.iterdir()]
         if "/tree/" in path:
             tree = [
@@ -59,7 +61,7 @@ class Hub(BaseHTTPRequestHandler):
                 for n in names
             ]
             return self.say(200, json.dumps(tree).encode(), {"x-repo-commit": COMMIT})
-        info = {"id": "some/pair", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
+        info = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
         return self.say(200, json.dumps(info).encode())
 
     def say(
