@@ -1,19 +1,11 @@
 // @ts-check
-// The phone's page: says new phases to screen readers, counts down, shows a lost connection, gives each tap its key.
+// The phone's page: says new phases to screen readers, counts down, shows a lost connection.
 
 const stage = () => document.getElementById("stage");
 const announce = document.getElementById("announce");
 const connection = document.getElementById("connection");
 const notice = document.getElementById("notice");
 if (notice && connection) notice.dataset.offline = connection.dataset.vote;
-
-// A tap that is sent twice is one vote, but the same button tapped again later is another. (No crypto.randomUUID over http.)
-document.addEventListener("htmx:config:request", (event) => {
-  const body = /** @type {CustomEvent} */ (event).detail.ctx.request.body;
-  if (!(body instanceof FormData || body instanceof URLSearchParams) || !body.has("key")) return;
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  body.set("key", [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(""));
-});
 
 // A new phase begins at its top and is said once; the focus does not fall out of the page.
 let phase = stage()?.dataset.phase;

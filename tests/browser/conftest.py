@@ -88,3 +88,14 @@ def faults() -> Callable[[Page], list[str]]:
         return [f"{v['id']}: {node['html'][:120]}" for v in found for node in v["nodes"]]
 
     return check
+
+
+@pytest.fixture(scope="session")
+def slow_line() -> Callable[[Page], None]:
+    """From now on whatever is sent is answered later than a finger taps again."""
+
+    def slow_down(page: Page) -> None:
+        line = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+        page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
+
+    return slow_down

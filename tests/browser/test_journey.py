@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
-from support import rows
+from support import rows, wait_until
 
 from app.db import Database
 from app.tables import Exposure, Generation, Prompt, VoteEvent, current_vote
@@ -103,6 +103,28 @@ def test_ask_reload_in_mid_stream_vote_and_change_it(page: Page, url: str, db: D
     assert current(db, exposure) == {"left": -1}
     page.reload()
     expect(left.get_by_test_id("thumb-down")).to_have_attribute("aria-pressed", "true")
+
+
+def test_fast_thumbs_on_a_slow_line_all_count(
+    page: Page, url: str, db: Database, slow_line: Callable[[Page], None]
+) -> None:
+    page.goto(url)
+    page.get_by_test_id("prompt-chip").first.click()
+    expect_done(page)
+    left = page.locator('[data-side="left"]')
+    up, down = left.get_by_test_id("thumb-up"), left.get_by_test_id("thumb-down")
+    slow_line(page)
+    for button in (up, down, up, up):  # a finger that trembles takes nothing back
+        button.click()
+    exposure = rows(db, Exposure)[-1]
+    wait_until(lambda: len(votes(db, exposure)) == 4)
+    assert votes(db, exposure) == [("left", 1), ("left", -1), ("left", 1), ("left", 1)]
+    expect(down).to_have_attribute("aria-pressed", "false")
+    expect(up).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    up.click()  # with nothing on its way, a thumb that is down is taken back
+    expect(up).to_have_attribute("aria-pressed", "false")
+    assert current(db, exposure) == {"left": None}
 
 
 def test_streamed_text_is_exactly_the_stored_text(page: Page, url: str, db: Database) -> None:

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from sqlalchemy.orm import Session
-from support import by_role, rows
+from support import by_role, rows, wait_until
 
 from app.config import Settings
 from app.db import Database
@@ -278,26 +278,53 @@ def test_a_redraw_leaves_own_answers_in_mid_stream_alone(page: Page, host: Host)
     assert left.locator('[id^="text-"]').text_content() == shown
 
 
-def test_the_focus_stays_on_what_was_tapped_and_fast_taps_all_count(page: Page, host: Host) -> None:
+def test_the_focus_stays_on_what_was_tapped(page: Page, host: Host) -> None:
     host.opens_votes(page)
-    up, down = page.get_by_test_id("thumb-up").first, page.get_by_test_id("thumb-down").first
+    up = page.get_by_test_id("thumb-up").first
     up.focus()
     page.keyboard.press("Enter")
     expect(up).to_have_attribute("aria-pressed", "true")
     assert is_focused(up)
+    reason = page.get_by_label("Óbvia").first
+    with page.expect_response("**/votes"):
+        reason.check()
+    assert is_focused(reason)
+
+
+def test_fast_taps_on_a_slow_line_all_count(
+    page: Page, host: Host, slow_line: Callable[[Page], None]
+) -> None:
+    host.opens_votes(page)
+    up, down = page.get_by_test_id("thumb-up").first, page.get_by_test_id("thumb-down").first
+    press(up)
+    slow_line(page)
     for button in (down, up, down, up):  # four minds in a second
         button.click()
+    for choice in ("left", "tie", "left"):
+        page.locator(f'[data-testid=prefer][data-value="{choice}"]').click()
+
+    def cast(column: str) -> list[Any]:
+        votes = [getattr(vote, column) for vote in rows(host.services.db, VoteEvent)]
+        return [value for value in votes if value is not None]
+
+    wait_until(lambda: len(cast("value")) == 5 and len(cast("choice")) == 3)
+    assert cast("value") == [1, -1, 1, -1, 1]
+    assert cast("choice") == ["left", "tie", "left"]
+    expect(down).to_have_attribute("aria-pressed", "false")
     expect(up).to_have_attribute("aria-pressed", "true")
+    expect(page.locator('[data-testid=prefer][data-value="left"]')).to_have_attribute(
+        "aria-pressed", "true"
+    )
     for name in ("Inventou", "Óbvia", "Direta"):
         page.get_by_label(name).first.check()
-    with page.expect_response("**/votes"):
-        page.get_by_label("Óbvia").first.uncheck()
-    assert is_focused(page.get_by_label("Óbvia").first)
-    time.sleep(1)  # the last of them is on its way
+    page.get_by_label("Óbvia").first.uncheck()
+    wait_until(lambda: cast("reasons")[-1:] == [["invented", "direct"]])
     page.reload()
     expect(up).to_have_attribute("aria-pressed", "true")
     ticked = page.locator("#reasons-left-up :checked").evaluate_all("all => all.map(e => e.value)")
     assert ticked == ["invented", "direct"]
+    up.click()  # and now that it is seen to be down, it goes
+    expect(up).to_have_attribute("aria-pressed", "false")
 
 
 def test_a_lost_line_is_told_and_found_again_and_no_vote_is_pretended(

@@ -1,0 +1,30 @@
+// @ts-check
+// A vote counts as its finger meant it, however slow the line and however fast the next tap.
+
+/** @type {WeakMap<EventTarget, number>} */
+const unanswered = new WeakMap(); // taps on each form; htmx sends them one after the other
+
+/** @param {Event} event */
+const tap = (event) => {
+  const { sourceElement: form, request } = /** @type {CustomEvent} */ (event).detail.ctx;
+  return { form, body: /** @type {unknown} */ (request.body), button: /** @type {HTMLButtonElement | undefined} */ (request.submitter) };
+};
+
+document.addEventListener("htmx:config:request", (event) => {
+  const { form, body, button } = tap(event);
+  if (!(body instanceof FormData) || !body.has("key")) return;
+  // A tap that is sent twice is one vote, but the same button tapped again later is another. (No crypto.randomUUID over http.)
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  body.set("key", [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(""));
+  // A button that is down takes its vote back. With a tap on its way nobody sees yet what is down: then each means itself.
+  const before = unanswered.get(form) ?? 0;
+  const own = button?.dataset.value;
+  if (before && own) body.set(button.name, own);
+  unanswered.set(form, before + 1);
+});
+
+document.addEventListener("htmx:finally:request", (event) => {
+  const { form } = tap(event);
+  const before = unanswered.get(form);
+  if (before) unanswered.set(form, before - 1);
+});
