@@ -21,10 +21,13 @@ document.addEventListener("htmx:config:request", (event) => {
   const own = button?.dataset.value;
   if (before && own) body.set(button.name, own);
   unanswered.set(form, before + 1);
+  button?.setAttribute("aria-busy", "true");
 });
 
 document.addEventListener("htmx:finally:request", (event) => {
-  const { form } = tap(event);
+  const { form, button } = tap(event);
   const before = unanswered.get(form);
-  if (before) unanswered.set(form, before - 1);
+  if (!before) return;
+  unanswered.set(form, before - 1);
+  button?.removeAttribute("aria-busy");
 });

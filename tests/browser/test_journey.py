@@ -116,6 +116,7 @@ def test_fast_thumbs_on_a_slow_line_all_count(
     slow_line(page)
     for button in (up, down, up, up):  # a finger that trembles takes nothing back
         button.click()
+        expect(button).to_have_attribute("aria-busy", "true")
     exposure = rows(db, Exposure)[-1]
     wait_until(lambda: len(votes(db, exposure)) == 4)
     assert votes(db, exposure) == [("left", 1), ("left", -1), ("left", 1), ("left", 1)]
@@ -124,6 +125,7 @@ def test_fast_thumbs_on_a_slow_line_all_count(
     page.reload()
     up.click()  # with nothing on its way, a thumb that is down is taken back
     expect(up).to_have_attribute("aria-pressed", "false")
+    expect(up).not_to_have_attribute("aria-busy", "true")
     assert current(db, exposure) == {"left": None}
 
 
