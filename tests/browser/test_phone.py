@@ -256,13 +256,13 @@ def test_a_redraw_leaves_the_keyboard_and_half_an_answer_alone(page: Page, host:
 
 def test_a_redraw_leaves_own_answers_in_mid_stream_alone(page: Page, host: Host) -> None:
     engine = host.services.generation.engine
-    step = engine.step
+    step, steps = engine.step, threading.Semaphore(8)
 
-    def slow_step() -> object:
-        time.sleep(0.05)
+    def step_in_time() -> object:
+        steps.acquire(timeout=20)
         return step()
 
-    engine.step = slow_step  # type: ignore[method-assign, assignment]
+    engine.step = step_in_time  # type: ignore[method-assign, assignment]
     host.write(lambda s, room: rooms.set_free_play(s, room, True))
     page.get_by_test_id("prompt-input").fill("O rato roeu")
     page.get_by_test_id("send").click()
@@ -271,7 +271,9 @@ def test_a_redraw_leaves_own_answers_in_mid_stream_alone(page: Page, host: Host)
     for name in ("Paca", "Curió", "Garça"):
         host.write(lambda s, room, name=name: rooms.rename(s, room, 1, name))  # type: ignore[misc]
         expect(page.locator(".stage__who")).to_contain_text(name)
+        steps.release(2)
     assert left.get_attribute("data-state") == "writing"
+    steps.release(1000)
     expect(page.locator('#own [data-state="done"]')).to_have_count(2, timeout=20_000)
     shown = left.locator('[id^="text-"]').text_content()
     page.reload()
@@ -338,6 +340,7 @@ def test_a_lost_line_is_told_and_found_again_and_no_vote_is_pretended(
     tie.click()
     expect(notice).to_contain_text("Não foi enviado")
     assert tie.get_attribute("aria-pressed") == "false"
+    assert tie.get_attribute("aria-busy") is None
     check_page(page)
     context.set_offline(False)
     host.write(lambda s, room: rooms.rename(s, room, 1, "Quati"))
