@@ -106,7 +106,10 @@ async def room_page(
         stage = await load(services, token, code)
     except NotFound as error:
         return no_room(request, error, code[:100])
-    return show(request, stage, is_erased=erased)
+    response = show(request, stage, is_erased=erased)
+    if token is None:  # already here: who taps twice on a slow line joins once
+        keep_cookie(response, services, new_token())
+    return response
 
 
 def show(
@@ -141,9 +144,13 @@ async def join(services: ServicesDep, token: TokenDep, code: str) -> Response:
         return room.code
 
     response = RedirectResponse(f"/s/{await services.db.write(work)}", status_code=303)
+    keep_cookie(response, services, token)
+    return response
+
+
+def keep_cookie(response: Response, services: Services, token: str) -> None:
     is_secure = services.settings.secure_cookies
     keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
-    return response
 
 
 @router.get("/s/{code}/stream")

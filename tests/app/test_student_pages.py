@@ -174,8 +174,9 @@ def base_side(db: Database, cookie_owner: int) -> str:
 
 def test_a_door_with_one_button_then_a_pseudonym_and_the_same_one_again(school: Class) -> None:
     phone = Phone(school.client)
-    door = phone.get(f"/s/{school.code}").text
-    assert 'data-testid="join"' in door
+    door = phone.get(f"/s/{school.code}")
+    assert 'data-testid="join"' in door.text
+    assert "HttpOnly" in door.headers["set-cookie"]
     assert not rows(school.db, Participant)
     phone.joins(school.code)
     assert "Tucano 1" in school.look(phone)

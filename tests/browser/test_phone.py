@@ -163,6 +163,18 @@ def check_page(page: Page) -> None:
     assert page.evaluate(SMALL) == []
 
 
+def test_who_taps_twice_on_a_slow_line_joins_once(
+    context: BrowserContext, host: Host, slow_line: Callable[[Page], None]
+) -> None:
+    page = context.new_page()
+    page.goto(f"{host.url}/{host.room.code}")
+    slow_line(page)
+    door = page.get_by_test_id("join")
+    door.evaluate("button => { button.click(); setTimeout(() => button.click(), 250) }")
+    expect_phase(page, Phase.LOBBY)
+    assert [person.pseudonym for person in rows(host.services.db, Participant)] == ["Tucano 1"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_class_on_a_phone_from_the_door_to_the_last_reveal(
     browser: Browser, host: Host, scheme: str
