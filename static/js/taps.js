@@ -1,5 +1,5 @@
 // @ts-check
-// A vote counts as its finger meant it, however slow the line and however fast the next tap.
+// A tap counts as its finger meant it, however slow the line and however fast the next one.
 
 /** @type {WeakMap<EventTarget, number>} */
 const unanswered = new WeakMap(); // taps on each form; htmx sends them one after the other
@@ -30,4 +30,14 @@ document.addEventListener("htmx:finally:request", (event) => {
   if (!before) return;
   unanswered.set(form, before - 1);
   button?.removeAttribute("aria-busy");
+});
+
+// What leads to another page is sent once: who double-clicks wants one room. (Later again: the first may have got nowhere.)
+const ONCE_MS = 3000;
+/** @type {WeakMap<EventTarget, number>} */
+const sent = new WeakMap();
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || !event.target) return; // htmx sends it
+  if (event.timeStamp - (sent.get(event.target) ?? -ONCE_MS) < ONCE_MS) event.preventDefault();
+  else sent.set(event.target, event.timeStamp);
 });

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy.orm import Session
-from support import answer, cast
+from support import answer, cast, rows
 
 from app.db import Database
 from app.services import rooms, teachers
@@ -261,6 +261,19 @@ def test_the_projector_says_where_the_host_has_no_next_step(
     page.keyboard.press("n")
     expect(page.locator("#notice")).to_contain_text("Agora não dá para avançar")
     expect_phase(page, "lobby")
+
+
+def test_who_double_clicks_on_a_slow_line_has_one_room_more(
+    context: BrowserContext, lesson: Lesson, slow_line: Callable[[Page], None]
+) -> None:
+    before = len(rows(lesson.db, Room))
+    link = lesson.db.write_now(lambda session: teachers.open_session(session))
+    page = opened(context, f"{lesson.url}/teacher/enter/{link}")
+    slow_line(page)
+    create = page.get_by_test_id("create-room")
+    create.evaluate("button => { button.click(); setTimeout(() => button.click(), 250) }")
+    page.wait_for_url("**/host/**")
+    assert len(rows(lesson.db, Room)) == before + 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
