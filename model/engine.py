@@ -59,6 +59,7 @@ class Event:
 class _Sequence:
     id: int
     request: Request
+    prompt: tuple[int, ...]
     stream: TextStream
     stopping: StopTexts
     max_tokens: int
@@ -66,6 +67,7 @@ class _Sequence:
     queue_ms: float | None = None
     n_tokens: int = 0
     next_id: int = -1
+    read: torch.Tensor | None = None  # (C,) the state at the prompt's last position
 
 
 @dataclass(slots=True)
@@ -120,12 +122,13 @@ class Engine:
         sequence = _Sequence(
             self._n_added + 1,
             request,
+            tuple(request.prompt_ids),
             host.checkpoint.tokenizer.stream(),
             StopTexts(request.params.stop),
             min(request.params.max_tokens, room),
             time.perf_counter(),
         )
-        host.scheduler.add(Ticket(sequence.id, request.owner, tuple(request.prompt_ids)))
+        host.scheduler.add(Ticket(sequence.id, request.owner, sequence.prompt))
         host.waiting[sequence.id] = sequence
         self._n_added = sequence.id
         return sequence.id
@@ -204,33 +207,44 @@ class Engine:
         for host in self._hosts.values():
             if host.rows:
                 events += self._decode(host)
-            admitted = host.scheduler.admit(host.max_rows - len(host.rows))
-            if admitted:
-                events += self._prefill(host, [host.waiting.pop(i) for i in admitted])
+            if host.waiting:
+                n_free, read = host.max_rows - len(host.rows), {s.prompt for s in host.rows}
+                admitted = host.scheduler.admit(n_free, read)
+                if admitted:
+                    events += self._prefill(host, [host.waiting.pop(i) for i in admitted])
         return events
 
     def _prefill(self, host: _Host, sequences: list[_Sequence]) -> list[Event]:
-        """Read prompts into free rows and draw their first tokens. Equal prompts are read once."""
+        """Prompts into free rows, and their first tokens. What a row that still runs has read is copied from it."""
         for sequence in sequences:
             sequence.queue_ms = (time.perf_counter() - sequence.added_at) * 1000
-        prompts = list(dict.fromkeys(tuple(s.request.prompt_ids) for s in sequences))
-        sources = [prompts.index(tuple(s.request.prompt_ids)) for s in sequences]
-        # the rows that read come first, side by side; those that copy come behind them
-        leads = [sources.index(i) for i in range(len(prompts))]
-        order = leads + [i for i in range(len(sequences)) if i not in leads]
-        first, cache = len(host.rows), host.cache
-        host.rows += [sequences[i] for i in order]
-        cache.append(len(sequences))
-        lengths = [len(prompt) for prompt in prompts]
+        sources = {s.prompt: row for row, s in enumerate(host.rows)}
+        new = {s.prompt: s for s in reversed(sequences) if s.prompt not in sources}
+        # the rows that read come first, side by side
+        sequences = sorted(sequences, key=lambda s: new.get(s.prompt) is not s)
+        first = len(host.rows)
+        host.rows += sequences
+        host.cache.append(len(sequences))
+        if new:
+            self._read(host, first, sequences[: len(new)])
+        for row, sequence in enumerate(sequences, start=first):
+            source = sources.setdefault(sequence.prompt, row)
+            if source != row:
+                host.cache.copy(source, row, len(sequence.prompt))
+                sequence.read = host.rows[source].read
+        return self._draw(host, first, torch.stack([s.read for s in sequences]))  # type: ignore[misc]
+
+    def _read(self, host: _Host, first: int, sequences: list[_Sequence]) -> None:
+        """The prompts of rows from `first` on, in one pass."""
+        prompts, lengths = [s.prompt for s in sequences], [len(s.prompt) for s in sequences]
         width = max(lengths)
         tokens = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts])  # (U, T)
-        here = cache.begin(first, len(prompts), width)
-        hidden = host.decoder.hidden(tokens.to(host.decoder.device), cache, here)  # (U, T, C)
-        cache.advance(here, lengths)  # what stands behind a shorter prompt is overwritten later
-        for row, i in enumerate(order[len(prompts) :], start=first + len(prompts)):
-            cache.copy(first + sources[i], row)
-        last = hidden[torch.arange(len(prompts)), torch.tensor(lengths) - 1]  # (U, C)
-        return self._draw(host, first, last[[sources[i] for i in order]])
+        here = host.cache.begin(first, len(prompts), width)
+        hidden = host.decoder.hidden(tokens.to(host.decoder.device), host.cache, here)  # (U, T, C)
+        # what stands behind a shorter prompt is overwritten later
+        host.cache.advance(here, lengths)
+        for sequence, states in zip(sequences, hidden, strict=True):
+            sequence.read = states[len(sequence.prompt) - 1].clone()
 
     def _decode(self, host: _Host) -> list[Event]:
         """One more token for all running rows together."""

@@ -86,9 +86,9 @@ class KVCache:
         for row, n in enumerate(n_new, start=at.first_row):
             self.lengths[row] += n
 
-    def copy(self, source: int, target: int) -> None:
-        """Make one row like another."""
-        n = self.lengths[target] = self.lengths[source]
+    def copy(self, source: int, target: int, n: int | None = None) -> None:
+        """Make one row like another, or like its first `n` positions."""
+        n = self.lengths[target] = self.lengths[source] if n is None else n
         self.kept[:, :, target, :, :n] = self.kept[:, :, source, :, :n]
 
     def remove(self, row: int) -> int:

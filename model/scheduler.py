@@ -5,6 +5,7 @@ A step reads at most so many prompt tokens, so that those who already read an an
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from model.errors import QueueFull
@@ -46,13 +47,14 @@ class Scheduler:
                     return True
         return False
 
-    def admit(self, n_free: int) -> list[int]:
+    def admit(self, n_free: int, read: Iterable[tuple[int, ...]] = ()) -> list[int]:
         """The requests that start now: at most `n_free`, and no more prompt tokens than a step may read.
 
-        The first always starts, however long it is. A prompt that many send at once is read, and counted, once.
+        The first always starts, however long it is. A prompt that many send is read, and counted, once; not at all if it
+        is among those that were `read`.
         """
         admitted: list[int] = []
-        prompts: set[tuple[int, ...]] = set()
+        prompts = set(read)
         n_tokens = 0
         while self._lines and len(admitted) < n_free:
             owner, line = next(iter(self._lines.items()))

@@ -108,13 +108,9 @@ def test_anybody_of_a_crowd_can_leave(base: Checkpoint) -> None:
     assert text == alone
 
 
-def test_equal_prompts_are_read_once_and_answered_each_by_its_own_seed(
-    base: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = [
-        text_of(generate(exact({"base": base}), [request(base, "O rei de Roma", seed)])[0])
-        for seed in range(5)
-    ]
+@pytest.fixture
+def n_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many prompts each pass reads."""
     n_read: list[int] = []
     hidden = Decoder.hidden
 
@@ -123,6 +119,17 @@ def test_equal_prompts_are_read_once_and_answered_each_by_its_own_seed(
         return hidden(self, tokens, cache, at)
 
     monkeypatch.setattr(Decoder, "hidden", counting)
+    return n_read
+
+
+def test_equal_prompts_are_read_once_and_answered_each_by_its_own_seed(
+    base: Checkpoint, n_read: list[int]
+) -> None:
+    alone = [
+        text_of(generate(exact({"base": base}), [request(base, "O rei de Roma", seed)])[0])
+        for seed in range(5)
+    ]
+    n_read.clear()
     together = generate(
         exact({"base": base}),
         [
@@ -132,6 +139,29 @@ def test_equal_prompts_are_read_once_and_answered_each_by_its_own_seed(
     )
     assert [text_of(events) for events in together[:5]] == alone
     assert sum(n_read) == 2
+
+
+def test_who_comes_later_with_the_prompt_of_an_answer_in_the_works_is_not_read_again(
+    base: Checkpoint, n_read: list[int]
+) -> None:
+    other = "A rainha, com muita raiva, foi"
+    requests = [request(base, text, seed) for seed, text in enumerate((other, "O rei", "O rei"))]
+    alone = [text_of(generate(exact({"base": base}), [one])[0]) for one in requests]
+    n_read.clear()
+    engine, texts = exact({"base": base}), {1: "", 2: "", 3: ""}
+    for one in requests:  # each three steps after the last
+        engine.add(one)
+        for _ in range(3):
+            for event in engine.step():
+                texts[event.sequence_id] += event.text
+    assert sum(n_read) == 2
+    while engine.has_work:
+        for event in engine.step():
+            texts[event.sequence_id] += event.text
+    assert list(texts.values()) == alone
+    engine.add(requests[1])  # nobody has it any more
+    engine.step()
+    assert sum(n_read) == 3
 
 
 def test_prompts_of_different_lengths_are_read_together(base: Checkpoint) -> None:

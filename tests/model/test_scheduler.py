@@ -54,6 +54,13 @@ def test_a_prompt_that_many_send_is_counted_once() -> None:
     assert scheduler.admit(10) == [9]
 
 
+def test_a_prompt_that_was_read_before_is_not_counted() -> None:
+    scheduler = Scheduler(max_waiting=10, max_prefill_tokens=100)
+    for id, token in enumerate((7, 8, 7)):
+        scheduler.add(Ticket(id, f"owner {id}", (token,) * 80))
+    assert scheduler.admit(10, read=[(7,) * 80]) == [0, 1, 2]
+
+
 def test_a_line_has_an_end() -> None:
     scheduler = line(*[(i, "ana", 1) for i in range(10)])
     with pytest.raises(QueueFull):
