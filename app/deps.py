@@ -6,12 +6,12 @@ They are coroutines because FastAPI sends each plain function to another thread,
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from app.config import Settings
 from app.db import Database
 from app.limits import Limits
-from app.security import COOKIE, TEACHER_COOKIE
+from app.security import COOKIE, COOKIE_MAX_AGE_S, TEACHER_COOKIE, keep_token
 from app.services.generation import GenerationService
 from app.services.presence import Presence
 from app.services.room_generation import RoomWriter
@@ -39,6 +39,12 @@ async def get_services(request: Request) -> Services:
 async def get_token(request: Request) -> str | None:
     """The visitor's cookie, if there is one; only its hash is ever stored."""
     return request.cookies.get(COOKIE)
+
+
+def leave_token(services: Services, response: Response, token: str) -> None:
+    """The visitor's cookie, in the browser for as long as it lasts from today."""
+    is_secure = services.settings.secure_cookies
+    keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
 
 
 async def get_teacher_token(request: Request) -> str | None:

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
-from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
+from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep, leave_token
 from app.errors import AppError, database_busy, retry_after
 from app.render import render, to_html, translate
 from app.routes.pages import render_page
-from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
+from app.security import hash_token, new_token
 from app.services import exchanges, participants
 from app.services.asking import Ask, create_all
 from app.services.exchanges import DECK, End
@@ -58,8 +58,7 @@ async def ask(
         with services.generation.watching(job):
             await job.done()
         response = RedirectResponse(f"/exchanges/{public_id}#exchange", status_code=303)
-    is_secure = services.settings.secure_cookies
-    keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
+    leave_token(services, response, token)
     return response
 
 

@@ -10,12 +10,12 @@ from sse_starlette import EventSourceResponse
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep
+from app.deps import IsHtmxDep, Services, ServicesDep, TokenDep, leave_token
 from app.errors import N_, AppError, Conflict, Invalid, NotFound
 from app.events import phase_topic
 from app.render import render, to_html, translate
 from app.routes.live import live
-from app.security import COOKIE, COOKIE_MAX_AGE_S, hash_token, keep_token, new_token
+from app.security import hash_token, new_token
 from app.services import erasure, room_votes, rooms
 from app.services.room_votes import Ballot, MyVotes, Tap
 from app.student_views import (
@@ -108,7 +108,7 @@ async def room_page(
         return no_room(request, error, code[:100])
     response = show(request, stage, is_erased=erased)
     if token is None:  # already here: who taps twice on a slow line joins once
-        keep_cookie(response, services, new_token())
+        leave_token(services, response, new_token())
     return response
 
 
@@ -144,13 +144,8 @@ async def join(services: ServicesDep, token: TokenDep, code: str) -> Response:
         return room.code
 
     response = RedirectResponse(f"/s/{await services.db.write(work)}", status_code=303)
-    keep_cookie(response, services, token)
+    leave_token(services, response, token)
     return response
-
-
-def keep_cookie(response: Response, services: Services, token: str) -> None:
-    is_secure = services.settings.secure_cookies
-    keep_token(response, COOKIE, token, max_age_s=COOKIE_MAX_AGE_S, is_secure=is_secure)
 
 
 @router.get("/s/{code}/stream")
