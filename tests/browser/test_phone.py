@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from app.main import create_app
 from app.services import erasure, rooms, rounds
 from app.services.rounds import RoundOptions
 from app.tables import Exposure, Participant, Phase, Room, VoteEvent
+from model.engine import Request
 from model.pair import load_pair
 
 pytestmark = pytest.mark.browser
@@ -268,12 +270,16 @@ def test_a_redraw_leaves_the_keyboard_and_half_an_answer_alone(page: Page, host:
 
 def test_a_redraw_leaves_own_answers_in_mid_stream_alone(page: Page, host: Host) -> None:
     engine = host.services.generation.engine
-    step, steps = engine.step, threading.Semaphore(8)
+    add, step, steps = engine.add, engine.step, threading.Semaphore(8)
+
+    def add_long(request: Request) -> int:  # one that does not end after a word or two
+        return add(replace(request, params=replace(request.params, ignores_end=True)))
 
     def step_in_time() -> object:
         steps.acquire(timeout=20)
         return step()
 
+    engine.add = add_long  # type: ignore[method-assign]
     engine.step = step_in_time  # type: ignore[method-assign, assignment]
     host.write(lambda s, room: rooms.set_free_play(s, room, True))
     page.get_by_test_id("prompt-input").fill("O rato roeu")
